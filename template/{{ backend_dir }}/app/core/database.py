@@ -1,0 +1,53 @@
+"""The declarative base, and the application's connections: async, made on first use.
+
+Migrations do not come this way: alembic/env.py has a synchronous engine of its own.
+"""
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from functools import lru_cache
+
+from sqlalchemy import DateTime, MetaData
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase
+
+from app.core.config import get_settings
+
+# A constraint without a name cannot be dropped by a downgrade. Changing this renames constraints.
+NAMING_CONVENTION = {
+    "ix": "ix_%(column_0_N_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """What every model derives from."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map = {datetime: DateTime(timezone=True)}  # noqa: RUF012 (SQLAlchemy's name)
+
+
+@lru_cache
+def get_engine() -> AsyncEngine:
+    """The application's one pool of connections."""
+    return create_async_engine(get_settings().database_url, pool_pre_ping=True)
+
+
+@lru_cache
+def get_session_factory() -> async_sessionmaker[AsyncSession]:
+    """Makes sessions whose objects stay readable after a commit."""
+    return async_sessionmaker(get_engine(), expire_on_commit=False)
+
+
+async def get_session() -> AsyncGenerator[AsyncSession]:
+    """One session for one piece of work, such as a request; the work itself commits."""
+    async with get_session_factory()() as session:
+        yield session

@@ -1,0 +1,354 @@
+"""From an error to a sentence: the cause, what to type next, and an exit code.
+
+One function, `explain`, for migrations, the application and the tests. Nothing to edit here.
+"""
+
+import os
+import re
+import sys
+import traceback
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+
+BACKEND = Path(__file__).resolve().parents[2]
+
+
+class ExitCode(IntEnum):
+    """How a migration command ended; alembic/README.md says what to do about each."""
+
+    DONE = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    LOCKED_OUT = 3
+    UNREACHABLE = 4
+    REFUSED = 5
+    PENDING = 6
+    DRIFT = 7
+    HISTORY = 8
+    BLOCKED = 9
+    FAILED = 10
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What to tell a person. A `transient` one may be gone at the next attempt."""
+
+    cause: str
+    remedy: str
+    exit_code: ExitCode
+    transient: bool = False
+
+    def __str__(self) -> str:
+        return f"Error: {self.cause}\nNext:  {self.remedy}"
+
+
+class MigrationError(Exception):
+    """A problem that our own code found; it carries the sentence."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def command(words: str) -> str:
+    """The Alembic command `words` as this person types it: on the host, or through Compose."""
+    return f"{os.environ.get('MIGRATE_COMMAND', 'alembic')} {words}"
+
+
+_START = "start the server (docker compose up --wait postgres), or check POSTGRES_HOST and PORT"
+_CHANGED_CREDENTIALS = (
+    "check POSTGRES_PASSWORD (or DATABASE_URL). If you changed it: the server's volume keeps the "
+    "first one. Set that back, or give the server the new one: docker compose exec postgres sh -c "
+    r"""'psql -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "\password"'"""
+)
+
+
+class _Refusal(NamedTuple):
+    """What a driver says when it cannot connect, and what that means.
+
+    psycopg2 has no SQLSTATE for these and asyncpg no text of libpq's: the pattern knows both. {}
+    stands for its first group.
+    """
+
+    pattern: str
+    cause: str
+    remedy: str
+    exit_code: ExitCode
+    transient: bool = False
+
+
+_REFUSALS = [
+    _Refusal(
+        r'password authentication failed for user "(.*?)"|28P01',
+        "the server refused the password of user {}",
+        _CHANGED_CREDENTIALS,
+        ExitCode.REFUSED,
+    ),
+    _Refusal(
+        r"(no password supplied)",
+        "the server wants a password, and none is set",
+        "set POSTGRES_PASSWORD (or DATABASE_URL)",
+        ExitCode.REFUSED,
+    ),
+    _Refusal(
+        r'database "(.*?)" does not exist|3D000',
+        "the server has no database {}",
+        "check POSTGRES_DB (or DATABASE_URL), or create it: createdb {}",
+        ExitCode.REFUSED,
+    ),
+    _Refusal(
+        r'role "(.*?)" does not exist|no pg_hba.conf entry for (.*)|permission denied|28000|42501',
+        "the server does not let this user in: {}",
+        "check POSTGRES_USER (or DATABASE_URL) and the rights of that role",
+        ExitCode.REFUSED,
+    ),
+    _Refusal(
+        r"(unsupported startup parameter)",
+        "a connection pooler stands before the server, and would lose a migration's lock",
+        "set MIGRATION_DATABASE_URL to the address of the server itself",
+        ExitCode.REFUSED,
+    ),
+    _Refusal(
+        r"(SSL.*|certificate.*|no encryption.*)",
+        "no secure connection could be made: {}",
+        "check sslmode in DATABASE_URL and the server's certificate",
+        ExitCode.REFUSED,
+    ),
+    _Refusal(
+        r'could not translate host name "(.*?)"|Name or service not known|nodename nor servname'
+        r"|Temporary failure in name resolution|getaddrinfo failed",
+        "the host name {} is not known",
+        "check POSTGRES_HOST (or DATABASE_URL); outside of Compose the host is localhost",
+        ExitCode.UNREACHABLE,
+        transient=True,
+    ),
+    _Refusal(
+        r"(starting up|shutting down|recovery mode|not yet accepting connections)|57P0[123]",
+        "the server is there, but not ready ({})",
+        "wait a moment, or look at its log: docker compose logs postgres",
+        ExitCode.UNREACHABLE,
+        transient=True,
+    ),
+    _Refusal(
+        r"(too many clients|too many connections|remaining connection slots)|53300",
+        "the server has no connection left",
+        "close some, or raise max_connections",
+        ExitCode.UNREACHABLE,
+        transient=True,
+    ),
+    _Refusal(
+        r"(Connection refused|Connect call failed|Multiple exceptions)",
+        "nothing answers at that address",
+        _START,
+        ExitCode.UNREACHABLE,
+        transient=True,
+    ),
+    _Refusal(
+        r"(timeout expired|timed out|No route to host|Network is unreachable|Connection reset"
+        r"|closed the connection|TimeoutError|connection was closed|terminating connection)",
+        "the connection failed or broke off",
+        "check the network and the server, then run the same command again: it goes on from the "
+        "last committed revision",
+        ExitCode.UNREACHABLE,
+        transient=True,
+    ),
+]
+
+
+def explain(error: BaseException) -> Problem | None:
+    """The problem behind `error`; None if it is none that we know, such as a bug in our code.
+
+    Args:
+        error: what psycopg2, asyncpg, SQLAlchemy, Alembic, pydantic or Python's import raised.
+    """
+    match error:
+        case MigrationError():
+            return error.problem
+        case ValidationError():
+            return _explain_settings(error)
+        case ImportError() | SyntaxError():
+            return _explain_import(error)
+        case KeyboardInterrupt():
+            return Problem(
+                "interrupted; the statement was cancelled, earlier revisions are kept",
+                command("upgrade head") + " goes on from there",
+                ExitCode.INTERRUPTED,
+            )
+    return (
+        _explain_alembic(error)
+        or _explain_statement(error)
+        or _explain_connection(error)
+        or _explain_revision(error)
+    )
+
+
+def _explain_settings(error: ValidationError) -> Problem:
+    details = []
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        name = "_".join(str(part) for part in item["loc"]).upper()
+        text = item["msg"].removeprefix("Value error, ")
+        details.append(f"{name}: {text}" if name else text)
+    return Problem(
+        f"the settings are not complete: {'; '.join(details)}",
+        "set it in the environment or in .env (to begin with: copy .env.example to .env)",
+        ExitCode.USAGE,
+    )
+
+
+def _explain_import(error: ImportError | SyntaxError) -> Problem:
+    if isinstance(error, SyntaxError):
+        place = f"{_shorten(error.filename or '?')}, line {error.lineno}"
+    else:
+        place = _place(error, BACKEND) or "?"
+    return Problem(
+        f"{type(error).__name__}: {error.msg} ({place})",
+        "mend that line; for a missing package: add it to pyproject.toml and install it",
+        ExitCode.USAGE,
+    )
+
+
+def _explain_alembic(error: BaseException) -> Problem | None:
+    if "alembic" not in sys.modules:
+        return None
+    from alembic.util import AutogenerateDiffsDetected, CommandError
+
+    if isinstance(error, KeyError) and "/alembic/script/" in _last_file(error):
+        return Problem(
+            f"a revision names {error} as the one before it, and there is no such revision",
+            "mend down_revision in that file, or bring the missing file back from git",
+            ExitCode.HISTORY,
+        )
+    if not isinstance(error, CommandError):
+        return None
+    text = str(error)
+    if isinstance(error, AutogenerateDiffsDetected):
+        changes = "; ".join(_describe(diff) for diff in error.diffs)
+        return Problem(
+            f"the models and the revisions differ: {changes}",
+            command('revision --autogenerate -m "what changed"'),
+            ExitCode.DRIFT,
+        )
+    if "not up to date" in text or "not on all head" in text:
+        return Problem(
+            "the database is not at this code's head", command("upgrade head"), ExitCode.PENDING
+        )
+    if found := re.search(r"Can't locate revision identified by '(.*?)'", text):
+        return Problem(
+            f"there is no revision {found[1]} in alembic/versions: the database is newer than this "
+            "code, or of another branch, or the name is misspelt",
+            f"bring its file back (git pull, git log --all -- '*{found[1]}*'), or see "
+            + command("history"),
+            ExitCode.HISTORY,
+        )
+    if "ultiple head" in text:
+        return Problem(
+            "two revisions have the same parent, so that there are several heads",
+            command('merge heads -m "merge"') + " joins them",
+            ExitCode.HISTORY,
+        )
+    return Problem(text.rstrip("."), command("--help"), ExitCode.USAGE)
+
+
+def _describe(diff: object) -> str:
+    """One of Alembic's differences, in a few words: `add_column users.name`."""
+    operation = diff[0] if isinstance(diff, list) else diff
+    if not isinstance(operation, tuple):
+        return str(operation)
+    names = [str(getattr(part, "name", part)) for part in operation[1:]]
+    return " ".join([str(operation[0]), ".".join(n for n in names[:3] if n not in {"None", "{}"})])
+
+
+def _explain_statement(error: BaseException) -> Problem | None:
+    """A statement that the server refused: it has a SQLSTATE and is not about connecting."""
+    driver_error = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(driver_error, "pgcode", None) or getattr(driver_error, "sqlstate", None)
+    if not state or state in {"28P01", "28000", "3D000", "53300"} or state.startswith("57P"):
+        return None
+    message = str(driver_error).strip().splitlines()[0]
+    file = _place(error, BACKEND / "alembic" / "versions")
+    statement = " ".join((getattr(error, "statement", None) or "").split())[:400]
+    where = "".join(
+        [f" in {file}" if file else "", f"; the statement: {statement}" * bool(statement)]
+    )
+    if state in {"55P03", "40P01"}:
+        return Problem(
+            f"other sessions held the locks that a revision needs ({message}){where}",
+            command("upgrade head") + " goes on from the last committed revision",
+            ExitCode.BLOCKED,
+            transient=True,
+        )
+    if state == "42501":
+        return Problem(
+            f"{message}{where}",
+            "grant the right, or set MIGRATION_DATABASE_URL to a role that owns the schema",
+            ExitCode.REFUSED,
+        )
+    return Problem(
+        f"{message}{where}",
+        f"mend the revision, then {command('upgrade head')}; earlier revisions are kept, and "
+        f"'{command('--raiseerr upgrade head')}' shows the traceback",
+        ExitCode.FAILED,
+    )
+
+
+def _explain_connection(error: BaseException) -> Problem | None:
+    driver_error = error.orig if isinstance(error, DBAPIError) else error
+    module = type(driver_error).__module__.partition(".")[0]
+    if module not in {"psycopg2", "asyncpg"} and not isinstance(driver_error, OSError):
+        return None
+    state = getattr(driver_error, "sqlstate", None) or ""
+    text = f"{state} {type(driver_error).__name__} {driver_error}"
+    address = re.search(r'server at "(.*?)".*?port (\d+)', text)
+    at = f"PostgreSQL at {address[1]}:{address[2]}: " if address else "PostgreSQL: "
+    for refusal in _REFUSALS:
+        if found := re.search(refusal.pattern, text):
+            quoted = re.search(r'"([^"]*)"', str(driver_error))
+            subject = next((g for g in found.groups() if g), quoted[1] if quoted else "").strip()
+            return Problem(
+                at + refusal.cause.replace("{}", subject),
+                refusal.remedy.replace("{}", subject),
+                refusal.exit_code,
+                refusal.transient,
+            )
+    if isinstance(error, DBAPIError) or module in {"psycopg2", "asyncpg"}:
+        message = " ".join(str(driver_error).split())
+        return Problem(f"PostgreSQL: {message}", _START, ExitCode.UNREACHABLE)
+    return None
+
+
+def _explain_revision(error: BaseException) -> Problem | None:
+    """Anything else that was raised inside a revision's own code."""
+    file = _place(error, BACKEND / "alembic" / "versions")
+    if file is None:
+        return None
+    return Problem(
+        f"{type(error).__name__}: {error} in {file}",
+        f"mend the revision, then {command('upgrade head')}; "
+        f"'{command('--raiseerr upgrade head')}' shows the traceback",
+        ExitCode.FAILED,
+    )
+
+
+def _place(error: BaseException, folder: Path) -> str | None:
+    """`file, line n` of the innermost frame inside `folder`."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_relative_to(folder) and "site-packages" not in path.parts:
+            return f"{_shorten(frame.filename)}, line {frame.lineno}"
+    return None
+
+
+def _last_file(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return Path(frames[-1].filename).as_posix() if frames else ""
+
+
+def _shorten(filename: str) -> str:
+    path = Path(filename)
+    return path.relative_to(BACKEND).as_posix() if path.is_relative_to(BACKEND) else filename

@@ -1,0 +1,36 @@
+"""What `revision --autogenerate` and `check` compare, beyond Alembic's defaults."""
+
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import JSON, Column
+from sqlalchemy.schema import DefaultClause, FetchedValue
+
+
+def compare_server_default(
+    context: MigrationContext,
+    inspected: Column[Any],  # noqa: ARG001 (Alembic's signature)
+    model: Column[Any],
+    inspected_default: str | None,
+    model_default: FetchedValue | None,
+    rendered_default: str | None,
+) -> bool | None:
+    """Whether the two defaults differ; None leaves the answer to Alembic.
+
+    Alembic asks the server whether they are equal, and fails where that is no valid question
+    (alembic#1119): a text with a quote in it, and JSON, which has no equality.
+    """
+    if not isinstance(model_default, DefaultClause) or inspected_default is None:
+        return None
+    is_json = isinstance(model.type, JSON)
+    if not isinstance(model_default.arg, str):
+        return inspected_default != rendered_default if is_json else None
+    if not is_json and "'" not in model_default.arg:
+        return None
+    kind = "jsonb" if is_json else "text"
+    assert context.connection is not None  # autogenerate has no offline mode
+    equal = context.connection.exec_driver_sql(
+        f"SELECT ({inspected_default.replace('%', '%%')})::{kind} = %(model)s::{kind}",
+        {"model": model_default.arg},
+    )
+    return not equal.scalar()
