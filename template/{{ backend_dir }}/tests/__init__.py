@@ -1,0 +1,1 @@
+"""Tests: `pytest` on any machine, `docker compose run --rm test` with Docker."""

@@ -1,0 +1,1 @@
+"""Tests of the template: fast ones first, then those with a server, then those with Docker."""

@@ -1,0 +1,1 @@
+"""What we ship, booted in real containers."""
