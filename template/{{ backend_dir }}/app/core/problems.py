@@ -32,7 +32,8 @@ class ExitCode(IntEnum):
     HISTORY = 8
     BLOCKED = 9
     FAILED = 10
-    INTERRUPTED = 130
+    INTERRUPTED = 130  # 128 + SIGINT, as shells count
+    TERMINATED = 143  # 128 + SIGTERM
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,14 @@ class MigrationError(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
         self.problem = problem
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal, by its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = ExitCode(128 + number)
 
 
 def command(words: str) -> str:
@@ -178,7 +187,7 @@ def explain(error: BaseException) -> Problem | None:
             return Problem(
                 "interrupted; the statement was cancelled, earlier revisions are kept",
                 command("upgrade head") + " goes on from there",
-                ExitCode.INTERRUPTED,
+                getattr(error, "exit_code", ExitCode.INTERRUPTED),
             )
     return (
         _explain_alembic(error)

@@ -2,9 +2,13 @@
 
 import os
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-BACKEND = Path(__file__).resolve().parents[2]
+from app.migrate.heads import BACKEND
+from app.migrate.shortcut import revision_at_head
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 
 def become_owner_of_revisions() -> None:
@@ -21,17 +25,36 @@ def become_owner_of_revisions() -> None:
         os.setuid(owner.st_uid)
 
 
+def log(config: "Config") -> None:
+    """Show what was applied to the database, when, by whom and from where."""
+    from app.core.config import get_settings
+    from app.migrate.connect import connect
+    from app.migrate.history import show
+    from app.migrate.settings import MigrationSettings
+
+    url = get_settings().database_url_sync
+    with connect(url, MigrationSettings().migration_connect_wait) as connection:
+        for line in show(connection):
+            config.print_stdout(line)
+
+
 def main(words: list[str]) -> int:
     """Run one Alembic command; the exit code is a documented one (app.core.problems.ExitCode)."""
     become_owner_of_revisions()
+    if words in ([], ["upgrade", "head"]) and (head := revision_at_head()):
+        print(f"The database is at head: {head}")
+        return 0
+
     from alembic.config import CommandLine, Config
 
     from app.core.problems import ExitCode, explain
 
     command_line = CommandLine(prog="migrate")
+    command_line.register_command(log)
     options = command_line.parser.parse_args(words or ["upgrade", "head"])
     if not hasattr(options, "cmd"):
         command_line.parser.error("too few arguments")
+    # Alembic prints an error of its own in one line; here every error becomes a sentence.
     options.raiseerr, traceback_asked_for = True, options.raiseerr
     config = Config(BACKEND / "alembic.ini", cmd_opts=options)
     try:

@@ -6,6 +6,13 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import JSON, Column
 from sqlalchemy.schema import DefaultClause, FetchedValue
 
+from app.migrate.queries import HISTORY_TABLE
+
+
+def include_name(name: str | None, kind: str, _parents: Any) -> bool:
+    """The record of migrations belongs to no model: leave it alone."""
+    return not (kind == "table" and name == HISTORY_TABLE)
+
 
 def compare_server_default(
     context: MigrationContext,

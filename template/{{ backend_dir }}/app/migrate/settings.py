@@ -20,3 +20,4 @@ class MigrationSettings(BaseSettings):
     migration_connect_wait: float = Field(default=30, ge=0)  # for the server to answer
     migration_lock_wait: float = Field(default=300, ge=0)  # for another migration to end
     migration_lock_timeout: float = Field(default=2, ge=0)  # of each statement, for its locks
+    migration_retry_wait: float = Field(default=60, ge=0)  # for those locks, in all tries together

@@ -1,0 +1,120 @@
+"""Types a guide: runs the commands of a Markdown file in order, and compares what it shows.
+
+In a ```console block, a line that begins with `$ ` is a command; the lines after it are its output,
+where a line `...` stands for any lines. A ```python block is a file to write, when the line before
+it names a path in backticks; after the words "In the new revision:" it is the body of the revision
+that was made last.
+"""
+
+import difflib
+import doctest
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n?```(?P<language>console|python)\n(?P<text>.*?)```", re.S)
+VOLATILE = [
+    (r"\b\d{8}_\d{4}_", "<date>_"),
+    (r"\b[0-9a-f]{12}(?=\b|_)", "<revision>"),
+    (r"=+ \d+ passed in [\d.]+s =+", "<n> passed"),
+    (r"\d+ passed in [\d.]+s", "<n> passed"),
+]
+
+
+@dataclass
+class Command:
+    """A command, and the output that the guide shows."""
+
+    words: str
+    expected: str
+
+
+@dataclass
+class File:
+    """A file to write; no path means the newest revision."""
+
+    path: str | None
+    text: str
+
+
+def steps(markdown: str) -> Iterator[Command | File]:
+    """What a reader would do, in order."""
+    for block in BLOCK.finditer(markdown):
+        text = block["text"]
+        if block["language"] == "console":
+            for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
+                words, _, expected = part.partition("\n")
+                yield Command(words, expected)
+        elif "In the new revision:" in block["before"]:
+            yield File(None, text)
+        elif path := re.search(r"`([^`]+\.py)`:$", block["before"]):
+            yield File(path[1], text)
+
+
+def normal(text: str) -> str:
+    """Without what differs from run to run: dates, revision ids, counts, durations."""
+    for pattern, replacement in VOLATILE:
+        text = re.sub(pattern, replacement, text)
+    return "\n".join(line.rstrip() for line in text.replace("\r", "").splitlines()) + "\n"
+
+
+def matches(expected: str, actual: str) -> bool:
+    """Whether the output is as shown; nothing shown means nothing claimed."""
+    if not expected.strip():
+        return True
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    return doctest.OutputChecker().check_output(normal(expected), normal(actual), flags)
+
+
+def follow(
+    markdown: str, folder: Path, backend: Path, environment: dict[str, str] | None = None
+) -> int:
+    """Do every step in `folder`; returns how many commands ran.
+
+    Args:
+        markdown: the guide's text.
+        folder: where the reader types; paths of files are relative to it or to `backend`.
+        backend: the folder of the Python code.
+        environment: on top of this process's.
+
+    Raises:
+        AssertionError: a command failed, or printed something else than the guide shows.
+    """
+    count = 0
+    for step in steps(markdown):
+        if isinstance(step, File):
+            _write(step, folder, backend)
+            continue
+        done = subprocess.run(
+            step.words,
+            shell=True,
+            cwd=folder,
+            env=os.environ | (environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        count += 1
+        assert done.returncode == 0, f"$ {step.words}\nexit code {done.returncode}\n{done.stdout}"
+        if not matches(step.expected, done.stdout):
+            shown = normal(step.expected).splitlines()
+            came = normal(done.stdout).splitlines()
+            lines = "\n".join(difflib.unified_diff(shown, came, "shown", "came", lineterm="", n=99))
+            raise AssertionError(f"$ {step.words}\n{lines}")
+    return count
+
+
+def _write(step: File, folder: Path, backend: Path) -> None:
+    if step.path:
+        base = folder if (folder / step.path).parent.is_dir() else backend
+        (base / step.path).write_text(step.text, encoding="utf-8")
+        return
+    newest = max((backend / "alembic" / "versions").glob("*.py"), key=lambda p: p.stat().st_mtime_ns)
+    head = newest.read_text(encoding="utf-8").partition("def upgrade")[0]
+    newest.write_text(head + step.text, encoding="utf-8")
