@@ -27,17 +27,13 @@ async def schema_problem(database: AsyncSession | AsyncConnection) -> Problem | 
         database: a session or connection; its transaction is left as it was.
     """
     try:
-        exists = await database.scalar(text("SELECT to_regclass('alembic_version')"))
-        rows = (
-            await database.execute(text("SELECT version_num FROM alembic_version"))
-            if exists
-            else []
-        )
+        applied: set[str] = set()
+        if await database.scalar(text("SELECT to_regclass('alembic_version')")):
+            applied.update(await database.scalars(text("SELECT version_num FROM alembic_version")))
     except (DBAPIError, OSError) as error:
         if problem := explain(error):
             return problem
         raise
-    applied = {row[0] for row in rows}
     history = _history()
     if history is None:
         return Problem(
