@@ -1,5 +1,6 @@
 """A migration's connection: waits for a server on its way, fails at once where waiting is vain."""
 
+import os
 import random
 import time
 from collections.abc import Callable, Generator
@@ -11,10 +12,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from app.core.problems import ExitCode, MigrationError, Problem, explain
+from app.migrate.lock import REPORT_EVERY
 
 log = getLogger(__name__)
 
-ATTEMPT = 10  # seconds for one attempt, so that a silent network cannot hold us
+# Seconds for one attempt: a silent network cannot hold us, and `docker stop` waits for ten.
+ATTEMPT = 5
 # The server itself ends the statement of a client that has gone, and frees its locks.
 CHECK_CLIENT = "-c client_connection_check_interval=500ms"
 
@@ -30,16 +33,14 @@ def connect(url: URL, wait: float) -> Generator[Connection]:
     Raises:
         MigrationError: the server was not there in time, or refused us.
     """
-    options = f"{url.query.get('options', '')} {CHECK_CLIENT}".strip()
-    engine = create_engine(
-        url,
-        poolclass=NullPool,
-        connect_args={
-            "options": options,
-            "connect_timeout": ATTEMPT,
-            "application_name": "migrate",
-        },
-    )
+    options = url.query.get("options") or os.environ.get("PGOPTIONS", "")
+    arguments = {
+        "connect_timeout": ATTEMPT,
+        "application_name": "migrate",
+        **url.query,
+        "options": f"{options} {CHECK_CLIENT}".strip(),
+    }
+    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
     with _first_answer(engine.connect, wait) as connection:
         _refuse_pooler(connection)
         yield connection
@@ -47,7 +48,7 @@ def connect(url: URL, wait: float) -> Generator[Connection]:
 
 def _first_answer(open_connection: Callable[[], Connection], wait: float) -> Connection:
     deadline = time.monotonic() + wait
-    pause = 0.1
+    pause, report_at, cause = 0.1, 0.0, ""
     while True:
         try:
             return open_connection()
@@ -55,10 +56,13 @@ def _first_answer(open_connection: Callable[[], Connection], wait: float) -> Con
             problem = explain(error)
             if problem is None:
                 raise
-            left = deadline - time.monotonic()
+            now = time.monotonic()
+            left = deadline - now
             if not problem.transient or left <= 0:
                 raise MigrationError(problem) from error
-            log.info("%s; trying again for %.0f s", problem.cause, left)
+            if now >= report_at or problem.cause != cause:
+                log.info("%s; trying again for %.0f s", problem.cause, left)
+                report_at, cause = now + REPORT_EVERY, problem.cause
             time.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # noqa: S311 (no secret)
             pause = min(pause * 2, 2.0)
 

@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, text
 
-from app.migrate.heads import sha256
+from app.migrate.heads import sha256_of
 from app.migrate.queries import APPLIED_TEXTS, HISTORY_TABLE
 
 log = getLogger(__name__)
@@ -68,7 +68,7 @@ class Recorder:
                     "revision": revision.revision,
                     "direction": f"{direction} (stamp)" if step.is_stamp else direction,
                     "milliseconds": round((now - self._since) * 1000),
-                    "sha256": _sha256(revision.path),
+                    "sha256": sha256_of(revision.path),
                     "host": socket.gethostname(),
                 },
             )
@@ -81,7 +81,7 @@ def warn_of_edited_revisions(connection: Connection, scripts: ScriptDirectory) -
     """Name the files that were changed after they were applied here."""
     files = {script.revision: script.path for script in scripts.walk_revisions()}
     for revision, before in connection.exec_driver_sql(APPLIED_TEXTS).all():
-        if revision in files and _sha256(files[revision]) != before:
+        if revision in files and sha256_of(files[revision]) != before:
             log.warning(
                 "%s was changed after it was applied to this database: other databases will differ "
                 "from this one. Bring it back (git checkout), and write a new revision.",
@@ -98,7 +98,3 @@ def show(connection: Connection) -> list[str]:
         f"{when}  {direction:17}  {revision}  {milliseconds} ms  {role}@{host}"
         for when, direction, revision, milliseconds, role, host in connection.execute(_LOG)
     ]
-
-
-def _sha256(path: str) -> str:
-    return sha256(Path(path).read_text(encoding="utf-8"))

@@ -42,18 +42,22 @@ def set_lock_timeout(connection: Connection, seconds: float) -> None:
     connection.exec_driver_sql(limit)
     connection.commit()
 
-    def is_concurrent(statement: str) -> bool:
-        return re.search(r"\bCONCURRENTLY\b", statement, re.IGNORECASE) is not None
+    concurrent = re.compile(
+        r"\b(INDEX|TABLE|SCHEMA|DATABASE|SYSTEM|VIEW|PARTITION\s+\S+)\s+CONCURRENTLY\b",
+        re.IGNORECASE,
+    )
+
+    lifted = False
 
     @event.listens_for(connection, "before_cursor_execute")
-    def lift(_c: Any, cursor: Any, statement: str, _p: Any, _x: Any, _m: Any) -> None:
-        if is_concurrent(statement):
+    def choose(_c: Any, cursor: Any, statement: str, _p: Any, _x: Any, _m: Any) -> None:
+        nonlocal lifted
+        if concurrent.search(statement):
             cursor.execute("SET lock_timeout = 0")
-
-    @event.listens_for(connection, "after_cursor_execute")
-    def restore(_c: Any, cursor: Any, statement: str, _p: Any, _x: Any, _m: Any) -> None:
-        if is_concurrent(statement):
+            lifted = True
+        elif lifted:
             cursor.execute(limit)
+            lifted = False
 
 
 def run_with_retries(

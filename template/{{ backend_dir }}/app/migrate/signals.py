@@ -9,46 +9,57 @@ import signal
 import socket
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
 
-from psycopg2.extensions import connection as DriverConnection  # noqa: N812 (it is a class)
-from sqlalchemy import Connection
+TYPE_CHECKING = False  # nothing heavy is imported: a run with nothing to do has handlers too
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
-from app.core.problems import Interrupted
 
 
 @contextmanager
-def cancelled_by_signals(connection: Connection) -> Generator[None]:
-    """Within the block a signal cancels the statement that runs on `connection`.
+def interrupted_by_signals() -> Generator[None]:
+    """Within the block a signal raises KeyboardInterrupt with its number.
 
-    For the main thread of a command line only: a program has signal handlers of its own.
+    For the main thread of a command line only: a program has signal handlers of its own. Without
+    a handler, SIGTERM would not reach the first process of a container at all.
 
     Raises:
-        Interrupted: by a signal; the transaction is rolled back.
+        KeyboardInterrupt: by a signal.
     """
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        raise Interrupted(number)
+    def interrupt(number: int, _frame: object) -> None:
+        raise KeyboardInterrupt(number)
 
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, DriverConnection)
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-
-    def cancel() -> None:
-        while reader.recv(1):
-            driver.cancel()
-
-    thread = threading.Thread(target=cancel, daemon=True)
-    thread.start()
-    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     handlers = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def cancelled_by_signals(connection: "Connection") -> Generator[None]:
+    """Within the block a signal cancels the statement that runs on `connection`, too."""
+    import psycopg2
+
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+
+    def cancel() -> None:
+        while reader.recv(1):
+            with suppress(psycopg2.Error):  # the server has gone already
+                driver.cancel()
+
+    thread = threading.Thread(target=cancel, daemon=True)
+    thread.start()
+    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
         signal.set_wakeup_fd(wakeup)
         writer.close()  # ends the thread
         thread.join()
