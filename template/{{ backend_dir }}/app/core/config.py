@@ -62,7 +62,7 @@ class Settings(BaseSettings):
         if self.postgres_password_file and not self.postgres_password.get_secret_value():
             try:
                 text = self.postgres_password_file.read_text(encoding="utf-8")
-            except OSError as error:
+            except (OSError, UnicodeDecodeError) as error:
                 raise ValueError(f"POSTGRES_PASSWORD_FILE cannot be read: {error}") from None
             self.postgres_password = SecretStr(text.rstrip("\r\n"))
         for name, given in [
@@ -80,7 +80,8 @@ class Settings(BaseSettings):
             missing = [name for name, value in needed.items() if not value]
             if missing:
                 raise ValueError(f"{', '.join(missing)} not set")
-        if self.environment == "production" and self.database_url.password == DEVELOPMENT_PASSWORD:
+        passwords = {self.database_url.password, self.database_url_sync.password}
+        if self.environment == "production" and DEVELOPMENT_PASSWORD in passwords:
             raise ValueError("POSTGRES_PASSWORD is the development default, and this is production")
         return self
 

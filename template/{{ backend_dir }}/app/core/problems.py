@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 BACKEND = Path(__file__).resolve().parents[2]
 
@@ -55,14 +55,6 @@ class MigrationError(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
         self.problem = problem
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal, by its number."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.exit_code = ExitCode(128 + number)
 
 
 def command(words: str) -> str:
@@ -112,7 +104,8 @@ _REFUSALS = [
         ExitCode.REFUSED,
     ),
     _Refusal(
-        r'role "(.*?)" does not exist|no pg_hba.conf entry for (.*)|permission denied|28000|42501',
+        r'role "(.*?)" does not exist|no pg_hba.conf entry for (.*)|permission denied for (.*)|28000|42501'
+        r'|role "(.*?)" is not permitted to log in|database "(.*?)" is not currently accepting',
         "the server does not let this user in: {}",
         "check POSTGRES_USER (or DATABASE_URL) and the rights of that role",
         ExitCode.REFUSED,
@@ -124,12 +117,6 @@ _REFUSALS = [
         ExitCode.REFUSED,
     ),
     _Refusal(
-        r"(SSL.*|certificate.*|no encryption.*)",
-        "no secure connection could be made: {}",
-        "check sslmode in DATABASE_URL and the server's certificate",
-        ExitCode.REFUSED,
-    ),
-    _Refusal(
         r'could not translate host name "(.*?)"|Name or service not known|nodename nor servname'
         r"|Temporary failure in name resolution|getaddrinfo failed",
         "the host name {} is not known",
@@ -138,7 +125,7 @@ _REFUSALS = [
         transient=True,
     ),
     _Refusal(
-        r"(starting up|shutting down|recovery mode|not yet accepting connections)|57P0[123]",
+        r"(starting up|shutting down|recovery mode|not yet accepting connections)|57P03",
         "the server is there, but not ready ({})",
         "wait a moment, or look at its log: docker compose logs postgres",
         ExitCode.UNREACHABLE,
@@ -159,15 +146,25 @@ _REFUSALS = [
         transient=True,
     ),
     _Refusal(
-        r"(timeout expired|timed out|No route to host|Network is unreachable|Connection reset"
-        r"|closed the connection|TimeoutError|connection was closed|terminating connection)",
+        r"57P0[12]|(timeout expired|timed out|No route to host|Network is unreachable|Connection reset"
+        r"|closed the connection|TimeoutError|connection was closed|terminating connection"
+        r"|closed unexpectedly|EOF detected)",
         "the connection failed or broke off",
         "check the network and the server, then run the same command again: it goes on from the "
         "last committed revision",
         ExitCode.UNREACHABLE,
         transient=True,
     ),
+    _Refusal(
+        r"(SSL.*|certificate.*|no encryption.*)",
+        "no secure connection could be made: {}",
+        "check sslmode in DATABASE_URL and the server's certificate",
+        ExitCode.REFUSED,
+    ),
 ]
+
+
+_ABOUT_STATEMENTS = {"DataError", "IntegrityError", "NotSupportedError", "ProgrammingError"}
 
 
 def explain(error: BaseException) -> Problem | None:
@@ -176,6 +173,17 @@ def explain(error: BaseException) -> Problem | None:
     Args:
         error: what psycopg2, asyncpg, SQLAlchemy, Alembic, pydantic or Python's import raised.
     """
+    if isinstance(error, PendingRollbackError) and error.__context__:
+        return explain(error.__context__)  # leaving Alembic's blocks failed after that
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__context__
+    if cause:
+        return Problem(
+            "interrupted; the statement was cancelled, earlier revisions are kept",
+            command("upgrade head") + " goes on from there",
+            ExitCode(128 + next(iter(cause.args), ExitCode.INTERRUPTED - 128)),
+        )
     match error:
         case MigrationError():
             return error.problem
@@ -183,17 +191,11 @@ def explain(error: BaseException) -> Problem | None:
             return _explain_settings(error)
         case ImportError() | SyntaxError():
             return _explain_import(error)
-        case KeyboardInterrupt():
-            return Problem(
-                "interrupted; the statement was cancelled, earlier revisions are kept",
-                command("upgrade head") + " goes on from there",
-                getattr(error, "exit_code", ExitCode.INTERRUPTED),
-            )
     return (
         _explain_alembic(error)
         or _explain_statement(error)
         or _explain_connection(error)
-        or _explain_revision(error)
+        or _explain_code(error)
     )
 
 
@@ -228,8 +230,12 @@ def _explain_alembic(error: BaseException) -> Problem | None:
     from alembic.util import AutogenerateDiffsDetected, CommandError
 
     if isinstance(error, KeyError) and "/alembic/script/" in _last_file(error):
+        missing = re.compile(f"""['"]{re.escape(str(error.args[0]))}['"]""")
+        files = (BACKEND / "alembic" / "versions").rglob("*.py")
+        naming = [file.name for file in files if missing.search(file.read_text("utf-8"))]
         return Problem(
-            f"a revision names {error} as the one before it, and there is no such revision",
+            f"{', '.join(sorted(naming)) or 'a revision'} names {error} as the one before it, and "
+            "there is no such revision",
             "mend down_revision in that file, or bring the missing file back from git",
             ExitCode.HISTORY,
         )
@@ -275,9 +281,10 @@ def _describe(diff: object) -> str:
 
 def _explain_statement(error: BaseException) -> Problem | None:
     """A statement that the server refused: it has a SQLSTATE and is not about connecting."""
-    driver_error = error.orig if isinstance(error, DBAPIError) else error
-    state = getattr(driver_error, "pgcode", None) or getattr(driver_error, "sqlstate", None)
-    if not state or state in {"28P01", "28000", "3D000", "53300"} or state.startswith("57P"):
+    driver_error, state = _driver_error(error)
+    if not state or state in {"28P01", "28000", "3D000", "53300"} or state.startswith(("57P", "08")):
+        return None
+    if state == "55000" and getattr(error, "statement", None) is None:
         return None
     message = str(driver_error).strip().splitlines()[0]
     file = _place(error, BACKEND / "alembic" / "versions")
@@ -298,6 +305,19 @@ def _explain_statement(error: BaseException) -> Problem | None:
             "grant the right, or set MIGRATION_DATABASE_URL to a role that owns the schema",
             ExitCode.REFUSED,
         )
+    if state == "25006":
+        return Problem(
+            f"{message}{where}",
+            "set POSTGRES_HOST (or DATABASE_URL, or MIGRATION_DATABASE_URL) to the primary server",
+            ExitCode.REFUSED,
+        )
+    if state.startswith("53"):  # a full disk, no memory
+        return Problem(
+            f"{message}{where}",
+            f"give the server what it lacks, then {command('upgrade head')} goes on from the last "
+            "committed revision",
+            ExitCode.FAILED,
+        )
     return Problem(
         f"{message}{where}",
         f"mend the revision, then {command('upgrade head')}; earlier revisions are kept, and "
@@ -306,13 +326,23 @@ def _explain_statement(error: BaseException) -> Problem | None:
     )
 
 
+def _driver_error(error: BaseException) -> tuple[BaseException, str]:
+    """What the driver raised, and its SQLSTATE; psycopg2 gives none to a refused connection."""
+    driver_error = (error.orig if isinstance(error, DBAPIError) else None) or error
+    state = getattr(driver_error, "pgcode", None) or getattr(driver_error, "sqlstate", None)
+    return driver_error, state or ""
+
+
 def _explain_connection(error: BaseException) -> Problem | None:
-    driver_error = error.orig if isinstance(error, DBAPIError) else error
-    module = type(driver_error).__module__.partition(".")[0]
-    if module not in {"psycopg2", "asyncpg"} and not isinstance(driver_error, OSError):
+    driver_error, state = _driver_error(error)
+    module = type(error).__module__.partition(".")[0]
+    from_driver = isinstance(error, DBAPIError) or module in {"psycopg2", "asyncpg"}
+    # The other classes of DBAPI are about a statement, such as a type that cannot be adapted.
+    if from_driver and type(error).__name__ in _ABOUT_STATEMENTS:
         return None
-    state = getattr(driver_error, "sqlstate", None) or ""
-    text = f"{state} {type(driver_error).__name__} {driver_error}"
+    if not from_driver and not isinstance(error, OSError):
+        return None
+    text = f"{type(driver_error).__name__} {driver_error} {state}"
     address = re.search(r'server at "(.*?)".*?port (\d+)', text)
     at = f"PostgreSQL at {address[1]}:{address[2]}: " if address else "PostgreSQL: "
     for refusal in _REFUSALS:
@@ -320,19 +350,23 @@ def _explain_connection(error: BaseException) -> Problem | None:
             quoted = re.search(r'"([^"]*)"', str(driver_error))
             subject = next((g for g in found.groups() if g), quoted[1] if quoted else "").strip()
             return Problem(
-                at + refusal.cause.replace("{}", subject),
+                at + refusal.cause.replace("{}", subject).replace("  ", " "),
                 refusal.remedy.replace("{}", subject),
                 refusal.exit_code,
                 refusal.transient,
             )
-    if isinstance(error, DBAPIError) or module in {"psycopg2", "asyncpg"}:
+    if from_driver:
         message = " ".join(str(driver_error).split())
         return Problem(f"PostgreSQL: {message}", _START, ExitCode.UNREACHABLE)
     return None
 
 
-def _explain_revision(error: BaseException) -> Problem | None:
-    """Anything else that was raised inside a revision's own code."""
+def _explain_code(error: BaseException) -> Problem | None:
+    """Anything else that was raised inside the user's own code: a revision, a model, settings."""
+    for code in ("app/models", "app/core/config.py"):
+        if place := _place(error, BACKEND / code):
+            cause = f"{type(error).__name__}: {error} in {place}"
+            return Problem(cause, "mend that line", ExitCode.USAGE)
     file = _place(error, BACKEND / "alembic" / "versions")
     if file is None:
         return None
