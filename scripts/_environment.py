@@ -1,32 +1,64 @@
-"""The virtual environment of the scripts: `.venv`, made from requirements.txt when that changes."""
+"""What the scripts share: their virtual environment, and how they speak."""
 
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKEND = ROOT / "template" / "{{ backend_dir }}"
-VENV = ROOT / ".venv"
+# SCRIPTS_VENV names another one where this tree cannot be written: see docker-compose.yml.
+VENV = Path(os.environ.get("SCRIPTS_VENV") or ROOT / ".venv")
+
+
+def fail(cause: str, remedy: str) -> NoReturn:
+    """End with one sentence for the cause and one for what to do."""
+    sys.exit(f"Error: {cause}\nNext:  {remedy}")
+
+
+if sys.version_info < (3, 11):  # noqa: UP036 (whoever starts a script decides)
+    fail(f"Python {sys.version.split()[0]} is too old", "use Python 3.11 or later")
+
+
+def show_help(text: str | None) -> None:
+    """Print the script's docstring and end, if that is what the caller asked for."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print((text or "").strip())
+        sys.exit()
 
 
 def python() -> Path:
-    """The environment's interpreter; makes or renews the environment first where needed."""
-    if sys.version_info < (3, 11):
-        sys.exit(f"Error: Python {sys.version.split()[0]} is too old.\nNext:  use Python 3.11 or later")
-    interpreter = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    lock = ROOT / "requirements.txt"
+    """The interpreter of `.venv`, which is made or renewed first when requirements.txt changed."""
+    return environment(VENV, ROOT / "requirements.txt")
+
+
+def environment(folder: Path, lock: Path) -> Path:
+    """The interpreter of the virtual environment `folder`, which holds what `lock` says."""
+    interpreter = _interpreter(folder)
+    stamp = folder / "requirements.sha256"
     wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
-    stamp = VENV / "requirements.sha256"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        print(f"Setting up {VENV.relative_to(ROOT)} (once per change of requirements.txt) ...", flush=True)
-        venv.create(VENV, clear=True, with_pip=True)
-        subprocess.run(
-            [interpreter, "-m", "pip", "install", "-qq", "--disable-pip-version-check",
-             "--require-hashes", "--requirement", lock],
-            check=True,
-        )  # fmt: skip
-        stamp.write_text(wanted)
+    if interpreter.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return interpreter
+    print(f"Setting up {folder} (once per change of {lock.name}) ...", flush=True)
+    if not interpreter.exists():
+        if importlib.util.find_spec("ensurepip") is None:  # Debian has it in another package
+            fail("this Python cannot make virtual environments", "apt-get install python3-venv")
+        venv.create(folder, clear=True, with_pip=True)
+    words = ["install", "--quiet", "--require-hashes", "--requirement", str(lock)]
+    # uv takes a quarter of pip's time, but is there only after the first time, and it does not
+    # know pip's settings, such as another index.
+    uv = [str(_interpreter(VENV)), "-m", "uv", "pip", *words, "--compile-bytecode"]
+    pip = [str(interpreter), "-m", "pip", "--disable-pip-version-check", *words]
+    done = subprocess.run([*uv, "--python", str(interpreter)], check=False, capture_output=True)
+    if done.returncode and subprocess.run(pip, check=False).returncode:
+        fail(f"{lock} could not be installed", "check the network, then do the same again")
+    stamp.write_text(wanted)
     return interpreter
+
+
+def _interpreter(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
