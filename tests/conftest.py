@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 # Copier's way to run git copies the environment when it is imported: isolate git before that.
 os.environ |= {
@@ -34,9 +33,9 @@ WORKING_TREE = "v999.0.0"  # the tag that the working tree gets in the clone
 KINDS = ("fast", "server", "docker")
 
 
-def kind_of(keywords: Any) -> str:
+def kind_of(item: pytest.Item) -> str:
     """fast, server or docker."""
-    return next((kind for kind in KINDS[1:] if kind in keywords), KINDS[0])
+    return next((kind for kind in KINDS[1:] if item.get_closest_marker(kind)), KINDS[0])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,7 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(ROOT / "tests" / "docker"):
             item.add_marker("docker")
-    items.sort(key=lambda item: KINDS.index(kind_of(item.keywords)))
+        item.user_properties.append(("kind", kind_of(item)))  # for the reports of it
+    items.sort(key=lambda item: KINDS.index(kind_of(item)))
 
 
 def cannot_run(why: str, command: str) -> None:
@@ -59,32 +59,34 @@ def cannot_run(why: str, command: str) -> None:
     pytest.skip(f"{why}: {command}")
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI, a test that was skipped in whatever way is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") == "true" and reporter and reporter.getreports("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table: how many ran of each kind, how many could not, and why."""
-    passed: Counter[str] = Counter()
-    failed: Counter[str] = Counter()
-    missing: Counter[str] = Counter()
+    ended: dict[str, tuple[str, str]] = {}
     reasons: dict[str, set[str]] = {kind: set() for kind in KINDS}
-    for outcome, counter in [
-        ("passed", passed),
-        ("failed", failed),
-        ("error", failed),
-        ("skipped", missing),
-    ]:
+    for outcome in ("passed", "skipped", "failed", "error"):  # each test once: the last one counts
         for report in terminalreporter.getreports(outcome):
-            if outcome == "passed" and report.when != "call":
-                continue
-            kind = kind_of(report.keywords)
-            counter[kind] += 1
+            kind = str(dict(getattr(report, "user_properties", ())).get("kind", KINDS[0]))
+            ended[report.nodeid] = kind, outcome
             if outcome == "skipped" and isinstance(report.longrepr, tuple):
                 reasons[kind].add(str(report.longrepr[2]).removeprefix("Skipped: "))
+    counts = Counter(ended.values())
     terminalreporter.section("what ran")
     terminalreporter.line(f"{'kind':8}{'passed':>8}{'failed':>8}{'could not run':>15}  why")
     for kind in KINDS:
+        failed = counts[kind, "failed"] + counts[kind, "error"]
         terminalreporter.line(
-            f"{kind:8}{passed[kind]:8}{failed[kind]:8}{missing[kind]:15}  "
+            f"{kind:8}{counts[kind, 'passed']:8}{failed:8}{counts[kind, 'skipped']:15}  "
             + "; ".join(sorted(reasons[kind]))
         )
+    if os.environ.get("CI") == "true" and any(reasons.values()):
+        terminalreporter.line("With CI=true, what could not run is a failure.")
 
 
 def git(folder: Path, *words: str) -> str:

@@ -66,9 +66,7 @@ def matches(expected: list[str], actual: list[str]) -> bool:
     """Whether the output is as shown; nothing shown means nothing claimed."""
     if not expected:
         return True
-    pattern = "".join(
-        r"(?:.*\n)*?" if line == "..." else re.escape(line) + r"\n" for line in expected
-    )
+    patterns = [r"(?:.*\n)*?" if line == "..." else re.escape(line) + r"\n" for line in expected]
     return re.fullmatch("".join(patterns), "".join(f"{line}\n" for line in actual)) is not None
 
 

@@ -1,0 +1,163 @@
+"""What several test modules share: a rendered project's commands, models and revisions."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from sqlalchemy import URL
+
+SHAPES = ["backend", ".", "services/api"]
+BIN = Path(sys.executable).parent
+PROGRAMS = {
+    "alembic": [str(BIN / "alembic")],
+    "app.migrate": [sys.executable, "-m", "app.migrate"],
+    "python": [sys.executable],
+}
+
+# The two models of REQUIREMENTS W4, as a user writes them.
+MODELS = {
+    "test_model.py": '''\
+"""The first acceptance model."""
+
+from datetime import datetime
+
+from sqlalchemy import String, Text, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.database import Base
+
+
+class TestModel(Base):
+    """A table whose name begins with test_."""
+
+    __tablename__ = "test_models"
+
+    id: Mapped[int] = mapped_column(primary_key=True, index=True)
+    title: Mapped[str] = mapped_column(String(255))
+    description: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+''',
+    "user.py": '''\
+"""The second acceptance model."""
+
+from datetime import datetime
+
+from sqlalchemy import String, func, true
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.database import Base
+
+
+class User(Base):
+    """A person who may sign in."""
+
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(String(255), unique=True, index=True)
+    hashed_password: Mapped[str] = mapped_column(String(255))
+    is_active: Mapped[bool] = mapped_column(default=True, server_default=true())
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime | None] = mapped_column(onupdate=func.now())
+''',
+}
+
+
+def load(path: Path) -> ModuleType:
+    """A Python file of the template as a module, whatever its folder is called."""
+    spec = importlib.util.spec_from_file_location(f"template_{path.stem}", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def execute(url: URL, statement: str | sql.Composable, *parameters: object) -> list[Any]:
+    """Run one statement in a session of its own, committed; returns its rows."""
+    connection = psycopg2.connect(
+        url.set(drivername="postgresql").render_as_string(hide_password=False)
+    )
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+NewDatabase = Callable[[], URL]
+
+
+def environment(url: URL | None = None, **variables: str) -> dict[str, str]:
+    """Ours without what a project reads, and with what is given."""
+    read = ("POSTGRES", "DATABASE", "MIGRAT", "TEST_", "PG", "PYTEST", "ENVIRONMENT")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(read)}
+    if url is not None:
+        clean["DATABASE_URL"] = url.render_as_string(hide_password=False)
+    # A run leaves no caches in the project, which is compared with others.
+    return clean | {"MIGRATION_CONNECT_WAIT": "0", "PYTHONDONTWRITEBYTECODE": "1"} | variables
+
+
+Done = subprocess.CompletedProcess[str]
+
+
+def run(
+    backend: Path,
+    *words: str,
+    program: str = "alembic",
+    url: URL | None = None,
+    **variables: str,
+) -> Done:
+    """Run `alembic <words>`, `python -m app.migrate <words>` or `python <words>` in `backend`."""
+    return subprocess.run(
+        [*PROGRAMS[program], *words],
+        cwd=backend,
+        env=environment(url, **variables),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def succeed(done: Done) -> str:
+    """What a command printed on its standard output; it has to have exited 0."""
+    assert done.returncode == 0, f"{done.args} exited {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def write_revision(backend: Path, name: str, upgrade: str, down_revision: str = "baseline") -> Path:
+    """A revision file as written by hand; `upgrade` is the body of that function."""
+    path = backend / "alembic" / "versions" / f"20270101_0000_{name}_made_by_a_test.py"
+    body = textwrap.indent(textwrap.dedent(upgrade).strip(), "    ")
+    path.write_text(
+        f'''"""Made by a test."""
+
+from alembic import op
+
+revision = {name!r}
+down_revision = {down_revision!r}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+{body}
+
+
+def downgrade() -> None:
+    pass
+'''
+    )
+    return path
