@@ -1,0 +1,166 @@
+"""The images: what is in them, what is not, and how few rights they need."""
+
+import re
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.errors import ContainerError
+
+from tests.docker.conftest import NewService, Service
+
+TOOLS = Path(sys.executable).parent
+PYTHON = "registry.example.invalid/python:3.13-slim"
+POSTGRES = "registry.example.invalid/postgres:18"
+SHAPES = [
+    {"backend_dir": "backend", "postgres_version": "18"},
+    {"backend_dir": "services/api", "postgres_version": "17"},
+    {"backend_dir": ".", "postgres_version": "18"},
+    {"python_version": "3.14", "ci": "none"},
+]
+
+
+@pytest.fixture(scope="module")
+def shop(new_service: NewService) -> Generator[Service]:
+    """A service whose PostgreSQL runs, with an empty database."""
+    with new_service() as service:
+        service.compose("up", "--wait", "postgres")
+        yield service
+
+
+@pytest.fixture(scope="module")
+def runtime(shop: Service) -> str:
+    """The image that goes to production, built where secrets and caches lie about."""
+    for name in (".env", "app/.env", "app/__pycache__/old.pyc"):
+        path = shop.project.backend / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("secret")
+    name = f"{shop.project.answers['project_slug']}-runtime"
+    build(shop, "-t", name)
+    return name
+
+
+def build(service: Service, *words: str) -> str:
+    """Run `docker build <words>` on the backend; returns its progress."""
+    backend = str(service.project.backend)
+    done = service.execute("docker", "build", "--progress=plain", *words, backend)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def confined(shop: Service, image: str, *words: str) -> tuple[int, str]:
+    """Run a container that has no right at all; returns its exit code and what it printed."""
+    url = f"postgresql://{shop.user}:{shop.password}@postgres/{shop.database}"
+    options: dict[str, Any] = {
+        "cap_drop": ["ALL"],
+        "environment": {"DATABASE_URL": url},
+        "network": f"{shop.name}_default",
+        "read_only": True,
+        "remove": True,
+        "security_opt": ["no-new-privileges:true"],
+        "stderr": True,
+    }
+    try:
+        output = shop.engine.containers.run(image, list(words) or None, **options)
+    except ContainerError as error:
+        return error.exit_status, error.stderr.decode()  # type: ignore[union-attr]
+    return 0, output.decode()
+
+
+def test_the_image_migrates_without_any_right(shop: Service, runtime: str) -> None:
+    status, output = confined(shop, runtime)
+    assert status == 0, output
+    assert shop.version() == ["baseline"]
+    status, output = confined(shop, runtime, "python", "-c", "import app.models, app.core.database")
+    assert status == 0, output
+
+
+def test_nobody_is_root_in_an_image(shop: Service, runtime: str) -> None:
+    shop.compose("build", "migrate")
+    for image in (runtime, f"{shop.project.answers['project_slug']}-backend"):
+        # By number: an orchestrator that wants "not root" cannot know what a name stands for.
+        assert int(shop.engine.images.get(image).attrs["Config"]["User"]) > 0
+        assert confined(shop, image, "id", "-u") == (0, "10001\n")
+
+
+def test_the_image_holds_what_a_migration_needs_and_no_more(shop: Service, runtime: str) -> None:
+    look = """
+import importlib.util, pathlib, shutil, sys
+print(sorted(path.name for path in pathlib.Path.cwd().iterdir()))
+print([str(path) for path in pathlib.Path.cwd().rglob("*") if path.name in {".env", "old.pyc"}])
+print([name for name in ("cc", "gcc", "g++", "ld", "make") if shutil.which(name)])
+print([name for name in ("pip", "pytest", "mypy", "ruff") if importlib.util.find_spec(name)])
+"""
+    status, output = confined(shop, runtime, "python", "-B", "-c", look)
+    assert status == 0, output
+    assert output.splitlines() == ["['alembic', 'alembic.ini', 'app']", "[]", "[]", "[]"]
+
+
+def test_no_start_compiles_python(shop: Service, runtime: str) -> None:
+    """A container that cannot write would compile again and again; -v says what is compiled."""
+    for words in (["upgrade", "head"], ["downgrade", "base"], ["upgrade", "head"], ["current"]):
+        status, output = confined(shop, runtime, "python", "-v", "-m", "app.migrate", *words)
+        assert status == 0, output
+        assert re.findall(r"^# code object from '?\S+\.pyc'?$", output, re.MULTILINE)
+        assert re.findall(r"^# code object from '?(\S+\.py)'?$", output, re.MULTILINE) == []
+
+
+def test_base_images_come_from_where_the_environment_says(
+    service: Callable[..., Service],
+) -> None:
+    shop = service()
+    shop.write(".env", f"PYTHON_IMAGE={PYTHON}\nPOSTGRES_IMAGE={POSTGRES}\n")
+    shop.write(
+        "docker-compose.override.yml",  # the stage that begins with the base image is enough
+        f"services: {{migrate: {{image: {shop.name}, build: {{target: base}}}}}}\n",
+    )
+    aliases = {PYTHON: "python:3.13-slim", POSTGRES: "postgres:18"}
+    try:
+        for alias, image in aliases.items():
+            recipe = f"FROM {image}\nLABEL private=yes\n"
+            shop.execute("docker", "build", "-t", alias, "-", input=recipe, stdin=None)
+        shop.compose("build", "migrate")
+        shop.compose("up", "--wait", "postgres")
+        assert shop.engine.images.get(shop.name).labels["private"] == "yes"
+        assert shop.container("postgres").labels["private"] == "yes"
+    finally:
+        shop.compose("down", "-v", "-t", "1")
+        for name in (shop.name, *aliases):
+            shop.execute("docker", "image", "rm", "--force", name)
+
+
+def test_a_change_of_code_does_not_install_dependencies_again(shop: Service) -> None:
+    config = shop.project.backend / "app" / "core" / "config.py"
+    config.write_text(config.read_text() + "\n# changed\n")
+    for target in ("runtime", "development"):
+        build(shop, "--target", target)
+        config.write_text(config.read_text() + "# and again\n")
+        progress = build(shop, "--target", target)
+        steps = dict(re.findall(r"^#(\d+) \[.*?\] ((?:RUN|COPY) .*)$", progress, re.MULTILINE))
+        installs = [number for number, text in steps.items() if "pip " in text]
+        copies = [number for number, text in steps.items() if re.match(r"COPY (app/|\. )", text)]
+        cached = set(re.findall(r"^#(\d+) CACHED$", progress, re.MULTILINE))
+        assert installs
+        assert set(installs) <= cached, progress
+        assert copies
+        assert not set(copies) & cached, progress
+
+
+@pytest.mark.parametrize("answers", SHAPES, ids=lambda answers: "-".join(answers.values()))
+def test_linters_have_nothing_to_say(
+    answers: dict[str, str], service: Callable[..., Service]
+) -> None:
+    shop = service(**answers)
+    dockerfile = str(shop.project.backend / "Dockerfile")
+    for words in (
+        [str(TOOLS / "hadolint"), dockerfile],
+        ["docker", "compose", "config", "--quiet"],
+        ["docker", "compose", "--profile", "*", "config", "--quiet"],
+    ):
+        done = shop.execute(*words)
+        assert (done.returncode, done.stdout + done.stderr) == (0, ""), words
+    if answers.get("python_version") != "3.14":  # --check wants the base image at hand
+        done = shop.execute("docker", "build", "--check", str(shop.project.backend))
+        assert "no warnings found" in done.stdout + done.stderr
