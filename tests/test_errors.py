@@ -192,16 +192,15 @@ def test_an_unknown_user(cli: CommandLine, backend: Path, url: URL) -> None:
 
 
 def test_an_unknown_database(cli: CommandLine, backend: Path, url: URL) -> None:
-    remedy = cli.fails(
+    cli.fails(
         backend,
         "upgrade",
         "head",
         url=url.set(database="shop"),
         code=ExitCode.REFUSED,
         error=f"{url.port}: the server has no database shop$",
-        remedy="POSTGRES_DB .* createdb shop$",
+        remedy="POSTGRES_DB .* createdb .* shop'$",
     )
-    assert remedy.endswith("createdb shop")
 
 
 def test_an_unknown_host(cli: CommandLine, backend: Path) -> None:

@@ -17,10 +17,10 @@ from tests.docker.conftest import NewService, Service
 PASSWORDS = [
     "pa%ss", "pa@ss", "pa:ss", "pa/ss", "pa?ss", "pa#ss", "pa+ss", "pa&ss", "pa=ss", "pa$ss",
     "pa\\ss", "pa'ss", 'pa"ss', "pa[ss", "pa]ss", "pa ss", "pässword", "pa€…",
-    "p@ss:w/rd?#", "100%41%%(x)s", "a'b\"c", "$HOME", "${HOME}", "it's $HOME", "`id`",
+    "p@ss:w/rd?#", "100%41%%(x)s", "a'b\"c", "$HOME", "${HOME", "it's $HOME", "`id`",
     " #spaces around ", "'\"'", "\\", "\\\\'\\n\"", "-$$x{}|;<>*!~^,()",
 ]  # fmt: skip
-FIRST_BOOT = ["p@ss:w/rd?#[&]=+%41 ${HOME}", 'it\'s "ä€…" $HOME', " \\\"back'slash\\"]
+FIRST_BOOT = ['it\'s p@ss:w/rd?#[&]=+%41 "ä€…" $HOME', " \\\"back'slash\\"]
 WRONG = -1  # a control: the server does ask for a password
 
 PROBE = """

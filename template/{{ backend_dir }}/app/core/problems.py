@@ -100,12 +100,14 @@ _REFUSALS = [
     _Refusal(
         r'database "(.*?)" does not exist|3D000',
         "the server has no database {}",
-        "check POSTGRES_DB (or DATABASE_URL), or create it: createdb {}",
+        "check POSTGRES_DB (or DATABASE_URL), or create it: docker compose exec postgres "
+        """sh -c 'createdb -U "$POSTGRES_USER" {}'""",
         ExitCode.REFUSED,
     ),
     _Refusal(
-        r'role "(.*?)" does not exist|no pg_hba.conf entry for (.*)|permission denied for (.*)|28000|42501'
-        r'|role "(.*?)" is not permitted to log in|database "(.*?)" is not currently accepting',
+        r'role "(.*?)" does not exist|role "(.*?)" is not permitted to log in'
+        r"|no pg_hba.conf entry for (.*)|permission denied for (.*)|28000|42501"
+        r'|database "(.*?)" is not currently accepting',
         "the server does not let this user in: {}",
         "check POSTGRES_USER (or DATABASE_URL) and the rights of that role",
         ExitCode.REFUSED,
@@ -146,9 +148,9 @@ _REFUSALS = [
         transient=True,
     ),
     _Refusal(
-        r"57P0[12]|(timeout expired|timed out|No route to host|Network is unreachable|Connection reset"
-        r"|closed the connection|TimeoutError|connection was closed|terminating connection"
-        r"|closed unexpectedly|EOF detected)",
+        r"57P0[12]|(timeout expired|timed out|No route to host|Network is unreachable"
+        r"|Connection reset|closed the connection|TimeoutError|connection was closed"
+        r"|terminating connection|closed unexpectedly|EOF detected)",
         "the connection failed or broke off",
         "check the network and the server, then run the same command again: it goes on from the "
         "last committed revision",
@@ -282,7 +284,11 @@ def _describe(diff: object) -> str:
 def _explain_statement(error: BaseException) -> Problem | None:
     """A statement that the server refused: it has a SQLSTATE and is not about connecting."""
     driver_error, state = _driver_error(error)
-    if not state or state in {"28P01", "28000", "3D000", "53300"} or state.startswith(("57P", "08")):
+    if (
+        not state
+        or state in {"28P01", "28000", "3D000", "53300"}
+        or state.startswith(("57P", "08"))
+    ):
         return None
     if state == "55000" and getattr(error, "statement", None) is None:
         return None
