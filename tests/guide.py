@@ -2,7 +2,7 @@
 
 In a ```console block, a line that begins with `$ ` is a command; the lines after it are its output,
 where a line `...` stands for any lines. A ```python block is a file to write, when the line before
-it names a path in backticks; after the words "In the new revision:" it is the body of the revision
+it names a path in backticks; after the words "In the new revision" it is the body of the revision
 that was made last.
 """
 
@@ -49,7 +49,7 @@ def steps(markdown: str) -> Iterator[Command | File]:
             for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
                 words, _, expected = part.partition("\n")
                 yield Command(words, expected)
-        elif "In the new revision:" in block["before"]:
+        elif "In the new revision" in block["before"]:
             yield File(None, text)
         elif path := re.search(r"`([^`]+\.py)`:$", block["before"]):
             yield File(path[1], text)

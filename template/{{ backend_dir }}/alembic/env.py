@@ -4,7 +4,6 @@
 here. The order of the steps matters; app/migrate/ says why, module by module.
 """
 
-import re
 import sys
 import warnings
 from contextlib import ExitStack
@@ -28,11 +27,6 @@ def changes_database() -> bool:
     except KeyError:
         return False
     return True
-
-
-def is_relative(destination: object) -> bool:
-    """Whether it is something like +1 or abc-2."""
-    return isinstance(destination, str) and re.search(r"[+-]\d+$", destination) is not None
 
 
 def database_url() -> URL:
@@ -90,7 +84,7 @@ def run_online() -> None:
     from app.migrate.history import Recorder, warn_of_edited_revisions
     from app.migrate.leftovers import refuse_leftovers
     from app.migrate.lock import take_lock
-    from app.migrate.retry import run_with_retries, set_lock_timeout
+    from app.migrate.retry import is_relative, run_with_retries, set_lock_timeout
     from app.migrate.settings import MigrationSettings
     from app.migrate.signals import cancelled_by_signals, interrupted_by_signals
 

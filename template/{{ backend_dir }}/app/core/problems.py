@@ -175,17 +175,10 @@ def explain(error: BaseException) -> Problem | None:
     Args:
         error: what psycopg2, asyncpg, SQLAlchemy, Alembic, pydantic or Python's import raised.
     """
-    if isinstance(error, PendingRollbackError) and error.__context__:
-        return explain(error.__context__)  # leaving Alembic's blocks failed after that
-    cause: BaseException | None = error
-    while cause and not isinstance(cause, KeyboardInterrupt):
-        cause = cause.__context__
-    if cause:
-        return Problem(
-            "interrupted; the statement was cancelled, earlier revisions are kept",
-            command("upgrade head") + " goes on from there",
-            ExitCode(128 + next(iter(cause.args), ExitCode.INTERRUPTED - 128)),
-        )
+    while isinstance(error, PendingRollbackError) and error.__context__:
+        error = (
+            error.__context__
+        )  # the first error; leaving Alembic's blocks raised this one on top
     match error:
         case MigrationError():
             return error.problem
@@ -193,6 +186,12 @@ def explain(error: BaseException) -> Problem | None:
             return _explain_settings(error)
         case ImportError() | SyntaxError():
             return _explain_import(error)
+        case KeyboardInterrupt():
+            return Problem(
+                "interrupted; the statement was cancelled, earlier revisions are kept",
+                command("upgrade head") + " goes on from there",
+                ExitCode(128 + next(iter(error.args), ExitCode.INTERRUPTED - 128)),
+            )
     return (
         _explain_alembic(error)
         or _explain_statement(error)

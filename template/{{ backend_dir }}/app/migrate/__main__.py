@@ -52,7 +52,7 @@ def main(words: list[str]) -> int:
             return long_way(words or UPGRADE)
         except KeyboardInterrupt as signal:  # before the long way began
             print("Error: interrupted; nothing was done", file=sys.stderr)
-            return 128 + signal.args[0]
+            return 128 + int(signal.args[0])
 
 
 def long_way(words: list[str]) -> int:

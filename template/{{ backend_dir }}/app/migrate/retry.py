@@ -60,6 +60,11 @@ def set_lock_timeout(connection: Connection, seconds: float) -> None:
             lifted = False
 
 
+def is_relative(destination: object) -> bool:
+    """Whether it is something like +1 or abc-2, which means another revision after each one."""
+    return isinstance(destination, str) and re.search(r"[+-]\d+$", destination) is not None
+
+
 def run_with_retries(
     run: Callable[[], None], connection: Connection, wait: float, may_go_on: Callable[[], bool]
 ) -> None:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-
 @contextmanager
 def interrupted_by_signals() -> Generator[None]:
     """Within the block a signal raises KeyboardInterrupt with its number.

@@ -1,0 +1,1 @@
+"""What we claim about time, measured against a floor; `scripts/bench` runs it."""

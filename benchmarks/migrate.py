@@ -1,0 +1,155 @@
+"""The migrate command against what no such command can do without.
+
+Two claims: a run with nothing to do takes at most 1.5 times as long as a Python that connects and
+selects one row; 100 revisions take at most 0.7 s longer than psql with the same SQL. Every run is a
+process of its own; the two sides alternate, so that what else the machine does meets both.
+"""
+
+import compileall
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import copier
+from copier import Settings
+from sqlalchemy import URL
+
+from tests.conftest import BACKEND, ROOT
+from tests.support import environment, execute, load
+
+PAIRS = int(os.environ.get("BENCH_PAIRS", "15"))
+FLOOR = """
+import os, psycopg2
+connection = psycopg2.connect(os.environ["DATABASE_URL"])
+cursor = connection.cursor()
+cursor.execute("SELECT version_num FROM alembic_version")
+print(cursor.fetchone())
+"""
+REVISION = '''"""table {n}"""
+
+import sqlalchemy as sa
+
+from alembic import op
+
+revision: str = "{n:012d}"
+down_revision: str | None = "{down}"
+branch_labels: str | tuple[str, ...] | None = None
+depends_on: str | tuple[str, ...] | None = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "t{n}",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("name", sa.String(255), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()")),
+    )
+    op.create_index("ix_t{n}_name", "t{n}", ["name"])
+
+
+def downgrade() -> None:
+    op.drop_table("t{n}")
+'''
+
+
+def seconds(command: list[str], backend: Path, url: URL) -> float:
+    """How long a command takes, to its end; it has to succeed."""
+    variables = environment(url)
+    variables.pop("PYTHONDONTWRITEBYTECODE")
+    start = time.perf_counter()
+    done = subprocess.run(
+        command, cwd=backend, env=variables, capture_output=True, text=True, check=False
+    )
+    taken = time.perf_counter() - start
+    if done.returncode:
+        sys.exit(f"{command} failed:\n{done.stdout}{done.stderr}")
+    return taken
+
+
+def nothing_to_do(backend: Path, url: URL) -> None:
+    """The first claim."""
+    migrate, floor = [sys.executable, "-m", "app.migrate"], [sys.executable, "-c", FLOOR]
+    for command in (migrate, floor):
+        seconds(command, backend, url)
+    pairs = [(seconds(migrate, backend, url), seconds(floor, backend, url)) for _ in range(PAIRS)]
+    ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+    ratio = statistics.median(a / b for a, b in pairs)
+    revisions = len(list((backend / "alembic" / "versions").glob("*.py")))
+    print(
+        f"nothing to do, {revisions:3} revisions: {ours * 1000:4.0f} ms; connecting with psycopg2: "
+        f"{theirs * 1000:4.0f} ms; ratio {ratio:.2f} (claim: 1.5), median of {PAIRS} pairs"
+    )
+
+
+def hundred_revisions(backend: Path, server: URL, psql: str) -> None:
+    """The second claim."""
+    down = "baseline"
+    for n in range(1, 101):
+        text = REVISION.format(n=n, down=down)
+        (backend / "alembic" / "versions" / f"20270101_0000_{n:012d}_table.py").write_text(text)
+        down = f"{n:012d}"
+    compileall.compile_dir(backend, quiet=2)
+    script = backend / "all.sql"
+    script.write_text(
+        subprocess.run(
+            [sys.executable, "-m", "app.migrate", "upgrade", "head", "--sql"],
+            cwd=backend,
+            env=environment(server),
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+    )
+    migrate = [sys.executable, "-m", "app.migrate"]
+    pairs = []
+    for n in range(max(PAIRS // 3, 3)):
+        urls = []
+        for side in "ab":
+            execute(server, f'CREATE DATABASE "bench_{n}{side}" TEMPLATE template0')
+            urls.append(server.set(database=f"bench_{n}{side}"))
+        address = urls[1].render_as_string(hide_password=False)
+        by_psql = [psql, "-qX", "-v", "ON_ERROR_STOP=1", "-f", str(script), address]
+        pairs.append((seconds(migrate, backend, urls[0]), seconds(by_psql, backend, urls[1])))
+    ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+    more = statistics.median(a - b for a, b in pairs)
+    print(
+        f"100 revisions: {ours:.2f} s; psql with the same SQL: {theirs:.2f} s; "
+        f"{more:.2f} s more (claim: 0.7), median of {len(pairs)} pairs"
+    )
+    nothing_to_do(backend, urls[0])
+
+
+def main() -> None:
+    """Render a project, start a server, measure, print."""
+    launcher = load(BACKEND / "tests" / "postgres.py")
+    with tempfile.TemporaryDirectory() as folder, launcher.postgres_server() as found:
+        copy = Path(folder) / "template"
+        ignored = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__")
+        shutil.copytree(ROOT, copy, ignore=ignored)
+        project = Path(folder) / "demo"
+        copier.run_copy(str(copy), project, defaults=True, quiet=True, settings=Settings())
+        backend = project / "backend"
+        (project / "docker-compose.yml").unlink()
+        compileall.compile_dir(backend, quiet=2)
+        server = URL.create(
+            "postgresql", found.user, found.password, found.host, found.port, "postgres"
+        )
+        execute(server, 'CREATE DATABASE "bench" TEMPLATE template0')
+        url = server.set(database="bench")
+        print(f"{found.source}; load average {os.getloadavg()[0]:.1f}")
+        seconds([sys.executable, "-m", "app.migrate"], backend, url)
+        nothing_to_do(backend, url)
+        psql = shutil.which("psql", path=f"{found.bin}{os.pathsep}{os.environ['PATH']}")
+        if psql is None:
+            print("100 revisions: not measured, since there is no psql here")
+        else:
+            hundred_revisions(backend, server, psql)
+
+
+if __name__ == "__main__":
+    main()

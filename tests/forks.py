@@ -1,0 +1,89 @@
+"""Commands of a rendered project, quickly: forks of a process that has imported the libraries.
+
+Nothing of the project is imported before the fork; each command has an environment, a folder and
+an exit code of its own, as in a process that was started for it.
+"""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+
+class Forks:
+    """The parent of the forks, for as long as the block lasts."""
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.process.communicate()
+
+    def run(
+        self, module: str, words: list[str], folder: Path, environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """`python -m <module> <words>` in `folder`."""
+        assert self.process.stdin
+        assert self.process.stdout
+        request = [module, words, str(folder), dict(environment)]
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        code, out, err = json.loads(self.process.stdout.readline())
+        return subprocess.CompletedProcess([module, *words], code, out, err)
+
+
+def _become(module: str, words: list[str], folder: str, environment: dict[str, str]) -> int:
+    """Do in the fork what Python does for `python -m`; returns the exit code."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [module, *words]
+    sys.path[0] = folder
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            return 1
+        return end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _fork(request: list[Any]) -> tuple[int, str, str]:
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = os.fork()
+        if child == 0:
+            code = 70
+            try:
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
+                code = _become(*request)
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0)
+        err.seek(0)
+        return code, out.read(), err.read()
+
+
+if __name__ == "__main__":
+    import sqlalchemy.dialects.postgresql
+    import sqlalchemy.ext.asyncio  # noqa: F401
+
+    for line in sys.stdin:
+        print(json.dumps(_fork(json.loads(line))), flush=True)

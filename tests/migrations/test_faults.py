@@ -1,0 +1,168 @@
+"""A migration that is killed, or whose server is: one more run, and nothing is missing."""
+
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psycopg2
+import pytest
+
+from tests.migrations.faults import (
+    KeptServer,
+    Report,
+    disturb,
+    kill_backend,
+    moments,
+    prepare,
+    undisturbed,
+)
+from tests.migrations.service import Running, Service
+from tests.support import load
+
+SEED = int(os.environ.get("FAULT_SEED") or secrets.randbelow(10**6))
+
+
+@pytest.fixture
+def catalogs(backend: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The rendered project's way to compare two schemas: tests/catalog.py."""
+    # It imports its neighbour, from a package that is called as ours is.
+    monkeypatch.setitem(sys.modules, "tests.databases", load(backend / "tests" / "databases.py"))
+    return load(backend / "tests" / "catalog.py")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_migration_cut_off_at_any_moment_is_mended_by_the_next(
+    service: Service, catalogs: Any, number: int, code: int
+) -> None:
+    prepare(service)
+    expected = undisturbed(service, catalogs.catalog)
+    report = Report(SEED)
+    for moment in moments(SEED + number, 20):
+        disturb(
+            service,
+            expected,
+            catalogs.catalog,
+            catalogs.difference,
+            lambda running: running.kill(number),
+            moment,
+            report,
+            {code, -number},  # -15: before the program had its handlers, which is in its first ms
+        )
+    print(signal.Signals(number).name, report)
+    assert report.codes[code] >= 8, report
+
+
+def test_a_server_that_dies_at_any_moment_takes_nothing_with_it(
+    new_service: Callable[..., Service], catalogs: Any, postgres: ModuleType
+) -> None:
+    with KeptServer(postgres) as server:
+        service = new_service(server.url)
+        prepare(service)
+        expected = undisturbed(service, catalogs.catalog)
+        expected.seconds *= 2  # after a crash the caches are cold
+        report = Report(SEED)
+
+        def fault(moment_number: int, _: Running) -> None:
+            if moment_number % 5:
+                kill_backend(server.url)
+            else:
+                server.restart((signal.SIGKILL, signal.SIGQUIT, signal.SIGINT)[moment_number % 3])
+
+        for position, moment in enumerate(moments(SEED, 20)):
+            disturb(
+                service,
+                expected,
+                catalogs.catalog,
+                catalogs.difference,
+                partial(fault, position),
+                moment,
+                report,
+                {4},
+            )
+        print("server", report)
+        assert report.codes[4] >= 8, report
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_running_statement_at_once(
+    service: Service, number: int, code: int
+) -> None:
+    service.add("kept", 'op.execute("CREATE TABLE kept ()")')
+    service.add("slow", 'op.execute("SELECT pg_sleep(600)")')
+    process = service.process()
+    wait_for(service, "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'")
+    start = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    print(f"{signal.Signals(number).name}: ended after {time.monotonic() - start:.3f} s")
+    assert process.returncode == code, err
+    sentence = err.partition("Error:")[2]
+    assert "interrupted; the statement was cancelled, earlier revisions are kept" in sentence, err
+    assert "alembic upgrade head goes on from there" in sentence
+    assert "Traceback" not in err
+    running = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'"
+    wait_for(service, running.replace("count(*)", "1") + " HAVING count(*) = 0")
+    assert service.version() == ["kept"]
+
+
+def test_a_signal_is_heard_while_waiting_for_the_lock_and_for_the_server(
+    service: Service,
+) -> None:
+    holder = psycopg2.connect(service.url.render_as_string(hide_password=False))
+    with holder, holder.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [int.from_bytes(b"alembic", "big")])
+    waiting = service.start()
+    _until(lambda: "Waiting for another migration" in waiting.stderr())
+    waiting.kill(signal.SIGTERM)
+    done = waiting.wait(30)
+    assert (done.returncode, done.stderr.count("Error:")) == (143, 1), done
+    holder.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, says nothing
+        waiting = service.start(
+            MIGRATION_DATABASE_URL=f"postgresql://u:p@127.0.0.1:{silent.getsockname()[1]}/d",
+            MIGRATION_CONNECT_WAIT="600",
+        )
+        accepted, _ = silent.accept()
+        waiting.kill(signal.SIGTERM)
+        done = waiting.wait(30)
+        accepted.close()
+    assert (done.returncode, done.stderr.count("Error:")) == (143, 1), done
+
+
+def test_a_killed_migrations_locks_are_free_for_the_next(service: Service) -> None:
+    service.add("table", 'op.execute("CREATE TABLE t (id int)")')
+    service.migrate()
+    path = service.add("slow", 'op.execute("LOCK TABLE t")\nop.execute("SELECT pg_sleep(600)")')
+    running = service.start()
+    wait_for(service, "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'")
+    running.kill(signal.SIGKILL)
+    start = time.monotonic()
+    running.wait()
+    # Without the server's check of its client the statement would last ten minutes.
+    path.write_text(path.read_text().replace("pg_sleep(600)", "1"))
+    done = service.migrate(MIGRATION_LOCK_WAIT="20")
+    assert done.returncode == 0, done
+    print(f"after SIGKILL the next run was through after {time.monotonic() - start:.2f} s")
+
+
+def wait_for(service: Service, query: str) -> None:
+    """Until it has a row."""
+    _until(lambda: bool(service.sql(query)))
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
