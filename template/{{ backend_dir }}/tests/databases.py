@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +10,33 @@ import psycopg2
 from alembic import command
 from alembic.config import Config
 from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from sqlalchemy import URL
 
 BACKEND = Path(__file__).resolve().parents[1]
+
+
+def connect(url: URL, **options: Any) -> Connection:
+    """A session in which each statement is committed; with options of libpq."""
+    connection: Connection = psycopg2.connect(
+        host=url.host,
+        port=url.port,
+        user=url.username,
+        password=url.password,
+        dbname=url.database,
+        **options,
+    )
+    connection.autocommit = True  # CREATE DATABASE cannot run in a transaction
+    return connection
 
 
 def execute(
     url: URL, statement: str | sql.Composable, *parameters: object
 ) -> list[tuple[Any, ...]]:
     """Run one statement in a session of its own, committed; returns its rows."""
-    connection = psycopg2.connect(
-        host=url.host,
-        port=url.port,
-        user=url.username,
-        password=url.password,
-        dbname=url.database,
-    )
-    try:
-        connection.autocommit = True  # CREATE DATABASE cannot run in a transaction
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters or None)
-            return cursor.fetchall() if cursor.description else []
-    finally:
-        connection.close()
+    with closing(connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(statement, parameters or None)
+        return cursor.fetchall() if cursor.description else []
 
 
 def create_database(server: URL, name: str, template: str = "template0") -> URL:

