@@ -70,12 +70,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table: how many ran of each kind, how many could not, and why."""
     ended: dict[str, tuple[str, str]] = {}
     reasons: dict[str, set[str]] = {kind: set() for kind in KINDS}
+    said: list[str] = []
     for outcome in ("passed", "skipped", "failed", "error"):  # each test once: the last one counts
         for report in terminalreporter.getreports(outcome):
-            kind = str(dict(getattr(report, "user_properties", ())).get("kind", KINDS[0]))
+            properties = dict(getattr(report, "user_properties", ()))
+            kind = str(properties.get("kind", KINDS[0]))
             ended[report.nodeid] = kind, outcome
+            if "line" in properties and report.when == "call":
+                said.append(str(properties["line"]))
             if outcome == "skipped" and isinstance(report.longrepr, tuple):
-                reasons[kind].add(str(report.longrepr[2]).removeprefix("Skipped: "))
+                why = " ".join(str(report.longrepr[2]).split())  # on one line of the table
+                reasons[kind].add(why.removeprefix("Skipped: "))
     counts = Counter(ended.values())
     terminalreporter.section("what ran")
     terminalreporter.line(f"{'kind':8}{'passed':>8}{'failed':>8}{'could not run':>15}  why")
@@ -85,6 +90,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             f"{kind:8}{counts[kind, 'passed']:8}{failed:8}{counts[kind, 'skipped']:15}  "
             + "; ".join(sorted(reasons[kind]))
         )
+    for line in said:
+        terminalreporter.line(line)
     if os.environ.get("CI") == "true" and any(reasons.values()):
         terminalreporter.line("With CI=true, what could not run is a failure.")
 

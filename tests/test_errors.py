@@ -199,7 +199,7 @@ def test_an_unknown_database(cli: CommandLine, backend: Path, url: URL) -> None:
         url=url.set(database="shop"),
         code=ExitCode.REFUSED,
         error=f"{url.port}: the server has no database shop$",
-        remedy="POSTGRES_DB .* createdb .* shop'$",
+        remedy="POSTGRES_DB .*createdb .* shop'$",
     )
 
 

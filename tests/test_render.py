@@ -38,6 +38,7 @@ AT_THE_TOP = {
 WORKFLOW = {".github/workflows/ci.yml"}
 IN_THE_BACKEND = {
     ".dockerignore",
+    ".squawk.toml",
     "Dockerfile",
     "alembic.ini",
     "alembic/README.md",
@@ -69,6 +70,11 @@ IN_THE_BACKEND = {
     "requirements-dev.txt",
     "requirements.txt",
     "tests/__init__.py",
+    "tests/audit/__init__.py",
+    "tests/audit/compatibility.py",
+    "tests/audit/hazards.py",
+    "tests/audit/statements.py",
+    "tests/audit/watch.py",
     "tests/catalog.py",
     "tests/conftest.py",
     "tests/databases.py",
@@ -77,6 +83,7 @@ IN_THE_BACKEND = {
     "tests/migrations/test_drift.py",
     "tests/migrations/test_offline.py",
     "tests/migrations/test_reversible.py",
+    "tests/migrations/test_safety.py",
     "tests/migrations/test_shape.py",
     "tests/postgres.py",
     "tests/revisions.py",

@@ -34,7 +34,7 @@ for line in sys.stdin:
             "shown": f"{settings!r} {settings} {urls!r} {urls[0]} {urls[1]}",
         }
     except Exception as error:
-        answer = {"problem": str(explain(error))}
+        answer = {"problem": str(explain(error)), "raw": f"{error} {error!r}"}
     print(json.dumps(answer), flush=True)
 """
 
