@@ -52,6 +52,8 @@ class Settings(BaseSettings):
         default=None, validation_alias="MIGRATION_DATABASE_URL"
     )
 
+    # Your own fields below this line.
+
     @model_validator(mode="after")
     def check(self) -> Self:
         """Read the password's file, and refuse what cannot connect.
