@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -44,17 +45,18 @@ def environment(folder: Path, lock: Path) -> Path:
     if interpreter.exists() and stamp.exists() and stamp.read_text() == wanted:
         return interpreter
     print(f"Setting up {folder} (once per change of {lock.name}) ...", flush=True)
-    if not interpreter.exists():
+    if not (interpreter.exists() and stamp.exists()):  # not there, or only half
         if importlib.util.find_spec("ensurepip") is None:  # Debian has it in another package
             fail("this Python cannot make virtual environments", "apt-get install python3-venv")
-        venv.create(folder, clear=True, with_pip=True)
-    words = ["install", "--quiet", "--require-hashes", "--requirement", str(lock)]
-    # uv takes a quarter of pip's time, but is there only after the first time, and it does not
-    # know pip's settings, such as another index.
-    uv = [str(_interpreter(VENV)), "-m", "uv", "pip", *words, "--compile-bytecode"]
-    pip = [str(interpreter), "-m", "pip", "--disable-pip-version-check", *words]
+        venv.create(folder, clear=not interpreter.exists(), with_pip=True)
+    install = ["install", "--quiet", "--require-hashes", "--requirement"]
+    pip = [str(interpreter), "-m", "pip", "--disable-pip-version-check", *install]
+    # uv takes a fifth of pip's time, but knows nothing of pip's settings, such as another index.
+    uv = [str(_interpreter(VENV)), "-m", "uv", "pip", *install, str(lock), "--compile-bytecode"]
+    if pinned := re.search(r"^uv==(.*\\\n)*.*\n", lock.read_text(), re.MULTILINE):
+        subprocess.run([*pip, "/dev/stdin"], input=pinned[0], text=True, check=False)
     done = subprocess.run([*uv, "--python", str(interpreter)], check=False, capture_output=True)
-    if done.returncode and subprocess.run(pip, check=False).returncode:
+    if done.returncode and subprocess.run([*pip, str(lock)], check=False).returncode:
         fail(f"{lock} could not be installed", "check the network, then do the same again")
     stamp.write_text(wanted)
     return interpreter

@@ -60,6 +60,9 @@ TINY = {
 }
 
 
+NOT_BROKEN = ["--deselect", "tests/test_broken.py"]
+
+
 def typed(folder: Path, *words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Type a command, with the virtual environment of this run as that of the scripts."""
     ours = ("POSTGRES_", "PYTEST", "CI", "DATABASE_URL", "MIGRAT", "TEST_")
@@ -380,7 +383,7 @@ def test_every_test_is_counted_once(workers: list[str], tiny: Path) -> None:
 
 
 def test_files_run_in_the_order_of_their_kinds(tiny: Path) -> None:
-    done = typed(tiny, "scripts/test", "-n", "1", "-v", "--deselect", "tests/test_broken.py")
+    done = typed(tiny, "scripts/test", "-n", "1", "-v", *NOT_BROKEN)
     assert re.findall(r"PASSED (\S+)", done.stdout) == [
         "tests/test_databases.py::test_fast",
         "tests/test_databases.py::test_server",
@@ -390,12 +393,12 @@ def test_files_run_in_the_order_of_their_kinds(tiny: Path) -> None:
 
 
 def test_what_could_not_run_is_no_failure_on_a_laptop(tiny: Path) -> None:
-    done = typed(tiny, "scripts/test", "tests/docker")
+    done = typed(tiny, "scripts/test", "-n", "0", "tests/docker")
     assert done.returncode == 0, done.stdout
 
 
 def test_fast_runs_the_fast_ones_only(tiny: Path) -> None:
-    done = typed(tiny, "scripts/test", "--fast", "-k", "fast", CI="true")
+    done = typed(tiny, "scripts/test", "--fast", "-n", "0", *NOT_BROKEN, CI="true")
     assert table(done)["fast"] == ("2", "0", "0", "")
     assert table(done)["server"][0] == table(done)["docker"][0] == "0"
     assert done.returncode == 0
@@ -403,7 +406,7 @@ def test_fast_runs_the_fast_ones_only(tiny: Path) -> None:
 
 
 def test_docker_brings_the_lab_up_first(tiny: Path) -> None:
-    done = typed(tiny, "scripts/test", "--docker", "tests/docker")
+    done = typed(tiny, "scripts/test", "--docker", "-n", "0", "tests/docker")
     assert done.stdout.startswith("lab up\n")
     assert done.returncode == 0
     done = typed(tiny, "scripts/test", "--docker", "tests/docker", LAB="1")
@@ -415,9 +418,9 @@ def test_in_ci_a_skip_of_any_kind_is_a_failure(tiny: Path) -> None:
     file = tiny / "tests" / "test_skip.py"
     file.write_text("import pytest\ndef test_skip():\n    pytest.skip('whatever')\n")
     try:
-        on_a_laptop = typed(tiny, "scripts/test", str(file))
-        in_ci = typed(tiny, "scripts/test", str(file), CI="true")
-        announced = typed(tiny, "scripts/test", "tests/docker", CI="true")
+        on_a_laptop = typed(tiny, "scripts/test", "-n", "0", str(file))
+        in_ci = typed(tiny, "scripts/test", "-n", "0", str(file), CI="true")
+        announced = typed(tiny, "scripts/test", "-n", "0", "tests/docker", CI="true")
     finally:
         file.unlink()
     assert (on_a_laptop.returncode, in_ci.returncode, announced.returncode) == (0, 1, 1)
