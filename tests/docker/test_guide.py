@@ -1,14 +1,24 @@
 """The guides of the rendered project, typed word by word."""
 
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.docker.conftest import Service
+from tests.conftest import ROOT
+from tests.docker.conftest import Service, free_port
 from tests.guide import Command, follow, steps
+
+
+def with_copier(environment: dict[str, str]) -> dict[str, str]:
+    """With `copier` on PATH, as a reader has it who renders a project."""
+    return environment | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
+    }
 
 
 @pytest.mark.parametrize("name", ["README.md", "alembic/README.md"])
@@ -18,7 +28,27 @@ def test_a_newcomer_sees_what_the_guide_shows(name: str, service: Callable[..., 
     text = (folder / name).read_text(encoding="utf-8")
     commands = [step for step in steps(text) if isinstance(step, Command)]
     assert len(commands) > 5, "the guide has more commands than that"
-    environment = here.caller["env"]
-    # `copier`, as a reader has it who rendered the project
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    follow(text, here.path, here.project.backend, environment)
+    follow(text, here.path, here.project.backend, with_copier(here.caller["env"]))
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_newcomer_to_this_repository_sees_what_its_readme_shows(
+    template: Path, workplace: Path
+) -> None:
+    clone = workplace / "copier-postgres"
+    shutil.copytree(template, clone)
+    (clone / ".venv").symlink_to(ROOT / ".venv")  # the same lock: it need not be installed again
+    environment = with_copier(
+        {
+            "PATH": os.environ["PATH"],
+            "POSTGRES_PORT": str(free_port()),
+            "PYTEST_ADDOPTS": "-k python_version",  # all fast tests run in this run already
+        }
+    )
+    try:
+        ran = follow((clone / "README.md").read_text(encoding="utf-8"), clone, clone, environment)
+        assert ran == 3
+    finally:
+        for words in (["compose", "down", "--volumes", "--timeout", "1"], ["rmi", "demo-backend"]):
+            command = ["docker", *words]
+            subprocess.run(command, cwd=workplace / "demo", check=False, capture_output=True)
