@@ -37,10 +37,10 @@ def test_a_newcomer_to_this_repository_sees_what_its_readme_shows(
 ) -> None:
     clone = workplace / "copier-postgres"
     shutil.copytree(template, clone)
-    (clone / ".venv").symlink_to(ROOT / ".venv")  # the same lock: it need not be installed again
     environment = with_copier(
         {
             "PATH": os.environ["PATH"],
+            "SCRIPTS_VENV": str(ROOT / ".venv"),  # the same lock: it need not be installed again
             "POSTGRES_PORT": str(free_port()),
             "PYTEST_ADDOPTS": "-k python_version",  # all fast tests run in this run already
         }
