@@ -127,9 +127,13 @@ class Project:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of this repository with the working tree committed and tagged on top."""
+    """A repository of its own with the working tree, committed and tagged.
+
+    Not a clone: where this one is shallow, so is its clone, of which Copier warns.
+    """
     clone = tmp_path_factory.mktemp("template") / "copier-postgres"
-    git(ROOT, "clone", "--quiet", "--no-checkout", f"file://{ROOT}", str(clone))
+    clone.mkdir()
+    git(clone, "init", "--quiet", "-b", "main")
     listed = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).exists():
