@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from docker.errors import ContainerError
@@ -133,10 +134,11 @@ def test_base_images_come_from_where_the_environment_says(
 def test_a_change_of_code_does_not_install_dependencies_again(shop: Service) -> None:
     no_image = ["--output", "type=cacheonly"]
     config = shop.project.backend / "app" / "core" / "config.py"
-    config.write_text(config.read_text() + "\n# changed\n")
+    # Never the same text twice: an earlier run's builds are in the engine's cache as well.
+    config.write_text(f"{config.read_text()}\n# changed {uuid4()}\n")
     for target in ("runtime", "development"):
         build(shop, "--target", target, *no_image)
-        config.write_text(config.read_text() + "# and again\n")
+        config.write_text(f"{config.read_text()}# and again {uuid4()}\n")
         progress = build(shop, "--target", target, *no_image)
         steps = dict(re.findall(r"^#(\d+) \[.*?\] ((?:RUN|COPY) .*)$", progress, re.MULTILINE))
         installs = [number for number, text in steps.items() if "pip " in text]
