@@ -50,6 +50,7 @@ IN_THE_BACKEND = {
     "app/core/__init__.py",
     "app/core/config.py",
     "app/core/database.py",
+    "app/core/naming.py",
     "app/core/problems.py",
     "app/core/readiness.py",
     "app/migrate/__init__.py",

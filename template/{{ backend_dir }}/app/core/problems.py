@@ -62,7 +62,10 @@ def command(words: str) -> str:
     return f"{os.environ.get('MIGRATE_COMMAND', 'alembic')} {words}"
 
 
-_START = "start the server (docker compose up --wait postgres), or check POSTGRES_HOST and PORT"
+_START = (
+    "start the server (docker compose up --wait postgres{}), or check POSTGRES_HOST and "
+    "POSTGRES_PORT (or DATABASE_URL)"
+)
 _CHANGED_CREDENTIALS = (
     "check POSTGRES_PASSWORD (or DATABASE_URL). If you changed it: the server's volume keeps the "
     "first one. Set that back, or give the server the new one: docker compose exec postgres sh -c "
@@ -113,7 +116,7 @@ _REFUSALS = [
         ExitCode.REFUSED,
     ),
     _Refusal(
-        r"(unsupported startup parameter)",
+        r"(unsupported startup parameter|statement pooling mode)",
         "a connection pooler stands before the server, and would lose a migration's lock",
         "set MIGRATION_DATABASE_URL to the address of the server itself",
         ExitCode.REFUSED,
@@ -207,7 +210,7 @@ def _explain_settings(error: ValidationError) -> Problem:
         text = item["msg"].removeprefix("Value error, ")
         details.append(f"{name}: {text}" if name else text)
     return Problem(
-        f"the settings are not complete: {'; '.join(details)}",
+        f"the settings cannot be used: {'; '.join(details)}",
         "set it in the environment or in .env (to begin with: copy .env.example to .env)",
         ExitCode.USAGE,
     )
