@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,8 @@ os.environ |= {
 import copier
 import pytest
 from copier import Settings
+
+from tests.quick import forget, quickened
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKEND = ROOT / "template" / "{{ backend_dir }}"
@@ -126,7 +128,7 @@ class Project:
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
     """A repository of its own with the working tree, committed and tagged.
 
     Not a clone: where this one is shallow, so is its clone, of which Copier warns.
@@ -142,7 +144,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(clone, "add", "--all")
     git(clone, "commit", "--quiet", "--allow-empty", "-m", "working tree")
     git(clone, "tag", "-a", WORKING_TREE, "-m", WORKING_TREE)
-    return clone
+    yield clone
+    forget()
 
 
 Render = Callable[..., Project]
@@ -154,15 +157,16 @@ def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
 
     def render(**answers: str) -> Project:
         path = tmp_path_factory.mktemp("projects") / "demo-shop"
-        copier.run_copy(
-            str(template),
-            path,
-            data={"project_name": "Demo Shop", **answers},
-            vcs_ref=WORKING_TREE,
-            defaults=True,
-            quiet=True,
-            settings=Settings(),
-        )
+        with quickened():
+            copier.run_copy(
+                str(template),
+                path,
+                data={"project_name": "Demo Shop", **answers},
+                vcs_ref=WORKING_TREE,
+                defaults=True,
+                quiet=True,
+                settings=Settings(),
+            )
         git(path, "init", "--quiet", "-b", "main")
         project = Project(path, answers)
         project.commit("generated")

@@ -21,6 +21,7 @@ import yaml
 from copier import Settings
 
 from tests.conftest import ROOT, WORKING_TREE, Project, Render, cannot_run, git
+from tests.quick import quickened
 from tests.support import BIN, SHAPES, environment, run, succeed
 
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text())
@@ -97,7 +98,10 @@ IN_THE_BACKEND = {
 
 def copy(template: Path, to: Path, answers: dict[str, Any]) -> None:
     """As a stranger does, untrusted, with Copier's API."""
-    copier.run_copy(str(template), to, data=answers, defaults=True, quiet=True, settings=Settings())
+    with quickened():
+        copier.run_copy(
+            str(template), to, data=answers, defaults=True, quiet=True, settings=Settings()
+        )
 
 
 @pytest.fixture(scope="session")
@@ -588,15 +592,16 @@ def next_release(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_revisions_and_models_are_the_users_from_the_first_copy_on(
     next_release: Path, tmp_path: Path, operation: str, backend_dir: str
 ) -> None:
-    copier.run_copy(
-        str(next_release),
-        tmp_path,
-        data={"backend_dir": backend_dir},
-        vcs_ref=WORKING_TREE,
-        defaults=True,
-        quiet=True,
-        settings=Settings(),
-    )
+    with quickened():
+        copier.run_copy(
+            str(next_release),
+            tmp_path,
+            data={"backend_dir": backend_dir},
+            vcs_ref=WORKING_TREE,
+            defaults=True,
+            quiet=True,
+            settings=Settings(),
+        )
     git(tmp_path, "init", "--quiet", "-b", "main")
     project = Project(tmp_path, {"backend_dir": backend_dir})
     backend = project.backend
@@ -606,18 +611,22 @@ def test_revisions_and_models_are_the_users_from_the_first_copy_on(
         file.write_text("# mine\n")
     project.commit()
 
+    with quickened():
+        if operation == "update":
+            copier.run_update(
+                tmp_path,
+                defaults=True,
+                overwrite=True,
+                quiet=True,
+                context_lines=9999,
+                settings=Settings(),
+            )
+        else:
+            copier.run_recopy(
+                tmp_path, defaults=True, overwrite=True, quiet=True, settings=Settings()
+            )
     if operation == "update":
-        copier.run_update(
-            tmp_path,
-            defaults=True,
-            overwrite=True,
-            quiet=True,
-            context_lines=9999,
-            settings=Settings(),
-        )
         assert not any((backend / name).exists() for name in ADDED)
-    else:
-        copier.run_recopy(tmp_path, defaults=True, overwrite=True, quiet=True, settings=Settings())
 
     assert {file.read_text() for file in mine} == {"# mine\n"}
     for name in STARTERS:

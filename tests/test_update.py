@@ -29,6 +29,7 @@ from copier import Settings
 from sqlalchemy import URL
 
 from tests.conftest import ROOT, WORKING_TREE, cannot_run, git
+from tests.quick import quickened
 from tests.support import BIN, SHAPES, NewDatabase, environment, execute, run, succeed
 from tests.update import trial
 from tests.update.edits import ANSWERS, USUAL, User
@@ -56,7 +57,7 @@ class History:
     tags: list[str]
     workshop: Workshop
     plain: Tree  # what is left of SOME in a process that saves no time
-    quickened: Future[Tree]  # and in one that does
+    quick: Future[Tree]  # and in one that does
     random: list[Future[Outcome]]
 
 
@@ -69,16 +70,15 @@ def history(template: Path, request: pytest.FixtureRequest) -> Generator[History
         words = (place / "copier-postgres", place)
         plain = Workshop(*words).state_after(SOME)
         with (
-            pytest.MonkeyPatch.context() as patch,
+            quickened(),
             ProcessPoolExecutor(2, get_context("spawn"), trial.begin, words) as pool,
         ):
-            trial.quicken(words[0], patch)
             chosen = any(item.name == RANDOM for item in request.session.items)
             seeds = range(SEED, SEED + PROJECTS if chosen else SEED)
-            quickened = pool.submit(trial.state_after, SOME)
+            quick = pool.submit(trial.state_after, SOME)
             random = [pool.submit(trial.run, plan(seed)) for seed in seeds]
             try:
-                yield History(words[0], tags, Workshop(*words), plain, quickened, random)
+                yield History(words[0], tags, Workshop(*words), plain, quick, random)
             finally:
                 pool.shutdown(cancel_futures=True)
     finally:
@@ -125,8 +125,8 @@ def test_every_release_of_the_changelog_is_recorded() -> None:
 
 
 def test_an_update_in_a_quickened_process_is_as_any_other(history: History) -> None:
-    """These processes save time (tests/update/trial.py); what they do stays the same."""
-    assert history.quickened.result() == history.plain
+    """These processes save time (tests/quick.py); what they do stays the same."""
+    assert history.quick.result() == history.plain
 
 
 @pytest.mark.parametrize("backend_dir", SHAPES)

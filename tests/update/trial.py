@@ -7,17 +7,12 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import copier
-import copier._main
-import copier._subproject
-import jinja2
-import pytest
 from copier import Settings
-from copier._template import Template
 
 from tests.conftest import git  # first: it isolates git before Copier is imported
+from tests.quick import quickened
 from tests.update.edits import ANSWERS, User
 from tests.update.judge import File, Tree, Verdict, judge
 
@@ -61,42 +56,6 @@ def memory() -> str | None:
     if folder.is_dir() and shutil.disk_usage(folder).free > 2**29 and os.access(folder, os.W_OK):
         return str(folder)
     return None
-
-
-def quicken(repository: Path, patch: pytest.MonkeyPatch) -> None:
-    """Make updates in this process take a third of the time; what they do stays the same.
-
-    A release is cloned, read and asked for its version once; Jinja compiles each text once, and
-    leaves out texts that mean themselves; and Copier does not ask git for each file whether modes
-    count, which has no consequence where they do. test_update.py compares with a process that is
-    as it was.
-    """
-    worker, template, compile_ = copier._main.Worker, Template, jinja2.Environment.compile
-    render = worker._render_string
-    releases: dict[tuple[str, Any], Template] = {}
-    compiled: dict[object, Any] = {}
-
-    def release(url: str, ref: Any = None, **more: Any) -> Template:
-        if (url, ref) not in releases:
-            releases[url, ref] = template(url=url, ref=ref, **more)
-        return releases[url, ref]
-
-    def compile_once(self: jinja2.Environment, source: Any, *words: Any, **more: Any) -> Any:
-        key = (source, words, tuple(more.items()))
-        if key not in compiled:
-            compiled[key] = compile_(self, source, *words, **more)
-        return compiled[key]
-
-    def render_what_is_templated(self: Any, text: str, *words: Any, **more: Any) -> str:
-        return render(self, text, *words, **more) if "{" in text else text
-
-    for module in (copier._main, copier._subproject):
-        patch.setattr(module, "Template", release)
-    patch.setattr(template, "_cleanup", lambda _: None)
-    patch.setattr(jinja2.Environment, "compile", compile_once)
-    patch.setattr(worker, "_render_string", render_what_is_templated)
-    if git(repository, "config", "core.fileMode") == "true":
-        patch.setattr(worker, "_sync_git_index_executable_bit", lambda *_: None)
 
 
 class Workshop:
@@ -207,17 +166,18 @@ def begin(repository: Path, folder: Path) -> None:
     """Make a process ready for `run`."""
     global _workshop  # noqa: PLW0603
     tempfile.tempdir = str(folder)  # for Copier's own clones and renderings
-    quicken(repository, pytest.MonkeyPatch())
     _workshop = Workshop(repository, folder)
 
 
 def run(plan: Plan) -> Outcome:
     """One trial, in a process that is ready."""
     assert _workshop
-    return _workshop.trial(plan)
+    with quickened():
+        return _workshop.trial(plan)
 
 
 def state_after(plan: Plan) -> Tree:
     """The same; what the update left."""
     assert _workshop
-    return _workshop.state_after(plan)
+    with quickened():
+        return _workshop.state_after(plan)

@@ -1,0 +1,60 @@
+"""Copier in this process for a quarter of the time; what it does stays the same.
+
+A release is cloned, read and asked for its version once; Jinja compiles each text once, and is not
+asked about texts that mean themselves; and git is not asked for each file whether modes count,
+where they do. test_render.py and test_update.py compare with what Copier does by itself.
+"""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import copier._main
+import copier._subproject
+import jinja2
+import pytest
+from copier._template import Template
+
+Worker = copier._main.Worker
+_releases: dict[tuple[str, Any], Template] = {}
+_compiled: dict[object, Any] = {}
+_compile, _render = jinja2.Environment.compile, Worker._render_string
+
+
+def _release(url: str, ref: Any = None, **more: Any) -> Template:
+    if (url, ref) not in _releases:
+        _releases[url, ref] = Template(url=url, ref=ref, **more)
+    return _releases[url, ref]
+
+
+def _compile_once(self: jinja2.Environment, source: Any, *words: Any, **more: Any) -> Any:
+    key = (source, words, tuple(more.items()))
+    if key not in _compiled:
+        _compiled[key] = _compile(self, source, *words, **more)
+    return _compiled[key]
+
+
+def _render_what_is_templated(self: Any, text: str, *words: Any, **more: Any) -> str:
+    return _render(self, text, *words, **more) if "{" in text else text
+
+
+@contextmanager
+def quickened() -> Generator[None]:
+    """For as long as the block lasts. The repositories must not change from one to the next."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (copier._main, copier._subproject):
+            patch.setattr(module, "Template", _release)
+        patch.setattr(Template, "_cleanup", lambda _: None)
+        patch.setattr(jinja2.Environment, "compile", _compile_once)
+        patch.setattr(Worker, "_render_string", _render_what_is_templated)
+        if os.name == "posix":
+            patch.setattr(Worker, "_sync_git_index_executable_bit", lambda *_: None)
+        yield
+
+
+def forget() -> None:
+    """Remove the clones; outside of such a block."""
+    for release in _releases.values():
+        release._cleanup()
+    _releases.clear()
