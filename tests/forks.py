@@ -4,6 +4,7 @@ Nothing of the project is imported before the fork; each command has an environm
 an exit code of its own, as in a process that was started for it.
 """
 
+import importlib
 import json
 import os
 import runpy
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +41,12 @@ class Forks:
         print(json.dumps(request), file=self.process.stdin, flush=True)
         code, out, err = json.loads(self.process.stdout.readline())
         return subprocess.CompletedProcess([module, *words], code, out, err)
+
+
+@cache
+def forks() -> Forks:
+    """The one that tests share; it ends with this process, which closes its standard input."""
+    return Forks().__enter__()
 
 
 def _become(module: str, words: list[str], folder: str, environment: dict[str, str]) -> int:
@@ -82,8 +90,15 @@ def _fork(request: list[Any]) -> tuple[int, str, str]:
 
 
 if __name__ == "__main__":
-    import sqlalchemy.dialects.postgresql
-    import sqlalchemy.ext.asyncio  # noqa: F401
-
+    for library in (
+        *("alembic.autogenerate", "alembic.command", "alembic.config", "asyncpg", "psycopg2"),
+        *(
+            "pydantic_settings",
+            "pytest",
+            "sqlalchemy.dialects.postgresql",
+            "sqlalchemy.ext.asyncio",
+        ),
+    ):
+        importlib.import_module(library)
     for line in sys.stdin:
         print(json.dumps(_fork(json.loads(line))), flush=True)

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import BACKEND, Render
-from tests.forks import Forks
+from tests.forks import Forks, forks
 from tests.support import Done, NewDatabase, environment, execute, load, succeed, write_revision
 
 pytest_plugins = ["tests.servers"]
@@ -93,10 +93,9 @@ class CommandLine:
 
 
 @pytest.fixture(scope="module")
-def cli() -> Generator[CommandLine]:
+def cli() -> CommandLine:
     """One for all tests, which is what makes them quick."""
-    with Forks() as forks:
-        yield CommandLine(forks)
+    return CommandLine(forks())
 
 
 # --- settings ------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,21 +14,18 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
-import psycopg2
 import pytest
 from sqlalchemy import URL
 
 from tests.conftest import Project, Render, cannot_run, git
-from tests.forks import Forks
+from tests.forks import forks
 from tests.support import (
     MODELS,
-    PROGRAMS,
     NewDatabase,
     environment,
     execute,
     run,
     succeed,
-    write_revision,
 )
 
 pytest_plugins = ["tests.servers"]
@@ -227,7 +223,7 @@ def test_every_command_works_with_the_two_acceptance_models(
     versions = project.backend / "alembic" / "versions"
 
     def command(*words: str) -> str:
-        return succeed(run(project.backend, *words, program=program, url=url))
+        return succeed(forks().run(program, [*words], project.backend, environment(url)))
 
     def new_revision(*words: str) -> str:
         before = set(versions.glob("*.py"))
@@ -344,64 +340,8 @@ def test_a_broken_model_stops_no_upgrade_and_no_downgrade(
 ) -> None:
     backend, env = render().backend, environment(new_database())
     (backend / "app" / "models" / "broken.py").write_text("raise RuntimeError('broken')\n")
-    with Forks() as forks:
-        for words in ("upgrade head", "current", "downgrade base", "upgrade +1"):
-            succeed(forks.run(program, words.split(), backend, env))
-        done = forks.run(program, ["check"], backend, env)
+    for words in ("upgrade head", "current", "downgrade base", "upgrade +1"):
+        succeed(forks().run(program, words.split(), backend, env))
+    done = forks().run(program, ["check"], backend, env)
     assert done.returncode != 0
     assert "broken" in done.stderr, "`check` does look at the models"
-
-
-# --- one migrator at a time ----------------------------------------------------------------------
-
-
-def test_eight_replicas_migrate_once(render: Render, new_database: NewDatabase) -> None:
-    """With the two things that go wrong without a lock, or with a waiting one."""
-    project, url = render(), new_database()
-    succeed(run(project.backend, "upgrade", "head", url=url))
-    write_revision(
-        project.backend,
-        "once",
-        """
-        op.execute("CREATE TABLE things AS SELECT n FROM generate_series(1, 1000) n")
-        op.execute("CREATE TABLE ran (pid int)")
-        with op.get_context().autocommit_block():
-            op.execute("INSERT INTO ran SELECT pg_backend_pid()")
-            op.execute("UPDATE things SET n = n + 1")
-            op.execute("CREATE INDEX CONCURRENTLY ix_things_n ON things (n)")
-        """,
-    )
-    # A gate, since eight interpreters never start at the same moment: nobody reads the version
-    # until all are connected.
-    gate = psycopg2.connect(url.render_as_string(hide_password=False))
-    try:
-        with gate.cursor() as cursor:
-            cursor.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
-        replicas = [
-            subprocess.Popen(
-                [*PROGRAMS["app.migrate"], "upgrade", "once"],
-                cwd=project.backend,
-                env=environment(url, MIGRATION_LOCK_TIMEOUT="120"),
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(8)
-        ]
-        connected = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'migrate'"
-        deadline = time.monotonic() + 120
-        while execute(url, connected) != [(8,)] and time.monotonic() < deadline:
-            time.sleep(0.1)
-    finally:
-        gate.close()
-    said = [replica.communicate(timeout=300)[1] for replica in replicas]
-    assert [replica.returncode for replica in replicas] == [0] * 8, "\n".join(said)
-    assert sum(text.count("Running upgrade baseline -> once") for text in said) == 1
-    assert version(url) == ["once"]
-    assert execute(url, "SELECT count(*) FROM ran") == [(1,)]
-    assert execute(url, "SELECT min(n), max(n), count(*) FROM things") == [(2, 1001, 1000)]
-    assert execute(
-        url,
-        "SELECT indexrelid::regclass::text, indisvalid FROM pg_index"
-        " WHERE indrelid = 'things'::regclass",
-    ) == [("ix_things_n", True)]
-    assert execute(url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]

@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import Project, Render
-from tests.support import run
+from tests.forks import forks
+from tests.support import environment
 
 pytest_plugins = ["tests.servers"]
 pytestmark = pytest.mark.server
@@ -172,12 +173,9 @@ def plant(project: Project, cases: dict[str, Case]) -> None:
 def suite(project: Project, server: URL, *words: str) -> str:
     """Run the project's own test of safety; returns what it printed."""
     test = "tests/migrations/test_safety.py"
-    done = run(
-        project.backend,
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider", test, *words),
-        program="python",
-        TEST_DATABASE_URL=server.render_as_string(hide_password=False),
-    )
+    given = environment(TEST_DATABASE_URL=server.render_as_string(hide_password=False))
+    options = ["-q", "-p", "no:cacheprovider"]
+    done = forks().run("pytest", [*options, test, *words], project.backend, given)
     return done.stdout + done.stderr
 
 

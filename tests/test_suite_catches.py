@@ -19,7 +19,8 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import Project, Render
-from tests.support import environment, execute, run
+from tests.forks import forks
+from tests.support import environment, execute
 
 pytest_plugins = ["tests.servers"]
 pytestmark = pytest.mark.server
@@ -99,12 +100,9 @@ def reports(output: str) -> dict[str, str]:
 
 def suite(project: Project, server: URL, *words: str) -> tuple[int, str]:
     """Run the project's own tests on our server."""
-    done = run(
-        project.backend,
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider", *words),
-        program="python",
-        TEST_DATABASE_URL=server.render_as_string(hide_password=False),
-    )
+    given = environment(TEST_DATABASE_URL=server.render_as_string(hide_password=False))
+    options = ["-q", "-p", "no:cacheprovider"]
+    done = forks().run("pytest", [*options, *words], project.backend, given)
     return done.returncode, done.stdout + done.stderr
 
 
