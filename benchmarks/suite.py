@@ -1,6 +1,6 @@
-"""python benchmarks/suite.py [runs]: what the rendered project's test suite costs.
+"""What the rendered project's test suite costs.
 
-The least of several runs, on the embedded server. Beside each figure the limit that we set, and its
+The least of three runs, on the embedded server. Beside each figure the limit that we set, and its
 ratio to something that everybody knows. CPU seconds count the children: on a busy machine they say
 more than the clock.
 """
@@ -138,7 +138,7 @@ def isolation(project: Path, runs: int) -> None:
 
 def main() -> None:
     """Measure and show."""
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    runs = 3
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "backend"
         ignored = shutil.ignore_patterns("*.jinja", "__pycache__", ".*_cache")

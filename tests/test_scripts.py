@@ -52,6 +52,11 @@ TINY = {
     "tests/test_pages.py": """
         def test_fast(): pass
     """,
+    "tests/migrations/soak.py": """
+        import sys
+
+        print("soak", *sys.argv[1:])
+    """,
     "scripts/lab": """
         #!/bin/sh
         echo "lab $1"
@@ -351,7 +356,7 @@ def test_an_engine_that_is_too_old_is_named_with_the_ways_out(
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The script, and the table of our conftest.py, on a handful of tests that end in each way."""
     root = tmp_path_factory.mktemp("tiny")
-    for name in ("pyproject.toml", "requirements.txt", "tests/conftest.py"):
+    for name in ("pyproject.toml", "requirements.txt", "tests/conftest.py", "tests/quick.py"):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     (root / "scripts").mkdir()
@@ -412,6 +417,17 @@ def test_docker_brings_the_lab_up_first(tiny: Path) -> None:
     done = typed(tiny, "scripts/test", "--docker", "tests/docker", LAB="1")
     assert done.stdout == "lab up\n"
     assert done.returncode == 1
+
+
+def test_a_soak_has_minutes_and_words_of_pytest(tiny: Path) -> None:
+    done = typed(tiny, "scripts/test", "--soak", "0.5", "-k", "killed", "--docker")
+    assert done.stdout == "lab up\nsoak 0.5 -k killed\n", done.stderr
+
+
+@pytest.mark.parametrize("minutes", [[], ["soon"], ["0"], ["-k"]])
+def test_a_soak_without_minutes_says_so(minutes: list[str], tiny: Path) -> None:
+    sentence = assert_one_sentence(typed(tiny, "scripts/test", "--soak", *minutes))
+    assert f"--soak needs minutes, and has {'none' if not minutes else minutes[0]}\n" in sentence
 
 
 def test_in_ci_a_skip_of_any_kind_is_a_failure(tiny: Path) -> None:

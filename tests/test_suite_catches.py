@@ -597,6 +597,60 @@ def test_what_only_revisions_make_is_no_drift(rendered: Render, server: URL) -> 
     assert order == ["columns of logs: text, id; in the model id, text"]
 
 
+MENDED = """
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, String, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.database import Base
+
+
+class Place(Base):
+    __tablename__ = "places"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), unique=True)
+    since: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+    note: Mapped[str | None] = mapped_column(comment="what a visitor should know")
+
+
+class Visit(Base):
+    __tablename__ = "visits"
+    __table_args__ = (CheckConstraint("days > 0", name="days"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    place_id: Mapped[int] = mapped_column(ForeignKey("places.id"), index=True)
+    days: Mapped[int]
+"""
+BEHIND = (
+    "CREATE TABLE places (id serial CONSTRAINT pk_places PRIMARY KEY, name varchar(40), old int)"
+)
+
+
+def test_the_code_that_a_drift_is_told_with_mends_it(render: Render, server: URL) -> None:
+    """A table, columns, a type, a default, an index, a comment and constraints, in one message."""
+    project = render()
+    versions = project.backend / "alembic" / "versions"
+    (project.backend / "app" / "models" / "place.py").write_text(MENDED)
+    behind = Case("behind", "", BEHIND, "DROP TABLE places")
+    (versions / "20270101_0000_behind_planted.py").write_text(
+        revision("behind", "baseline", behind)
+    )
+    drift = "tests/migrations/test_drift.py"
+    code, output = suite(project, server, drift)
+    assert code == 1
+    told = re.search(r"writes of this:\n(.*?)\nE? *The rest", output, re.DOTALL)
+    assert told, output
+    body = "\n".join(f"    {line.removeprefix('E').strip()}" for line in told[1].splitlines())
+    mend = revision("mend", "behind", Case("mend", "", "", "")).replace(
+        "def upgrade() -> None:\n", f"def upgrade() -> None:\n{body}\n", 1
+    )
+    (versions / "20270101_0001_mend_planted.py").write_text(mend)
+    code, output = suite(project, server, drift)
+    assert code == 0, f"{mend}\n{output}"
+
+
 def test_branches_merges_bases_and_dependencies_pass(render: Render, server: URL) -> None:
     project = render()
     table = Case("step", "", "CREATE TABLE @ (id int)", "DROP TABLE @")
