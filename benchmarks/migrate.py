@@ -131,7 +131,7 @@ def in_the_image(project: Path) -> None:
     ):
         print("nothing to do, in the built image: not measured, since no Docker engine answers")
         return
-    url = "DATABASE_URL=postgresql://my_service_user:development-only@postgres/my_service_db"
+    url = "DATABASE_URL=postgresql://demo_user:development-only@postgres/demo_db"
     run = ["run", "--rm", "--interactive", f"--network={name}_default", f"--env={url}", name]
     try:
         docker("build", "--quiet", f"--tag={name}", "backend")
@@ -195,7 +195,6 @@ def main() -> None:
         project = Path(folder) / "demo"
         copier.run_copy(str(copy), project, defaults=True, quiet=True, settings=Settings())
         backend = project / "backend"
-        (project / "docker-compose.yml").unlink()
         compileall.compile_dir(backend, quiet=2)
         server = URL.create(
             "postgresql", found.user, found.password, found.host, found.port, "postgres"
