@@ -1,10 +1,13 @@
 """What the settings make of the environment. No test here needs a server."""
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import make_url
 
 from app.core.config import DEVELOPMENT_PASSWORD, Settings
 from app.core.problems import explain
+from app.migrate import shortcut
 
 NASTY = "p%40ss:w/o?r#d@ [x]&+$=\\'\"ä€"
 
@@ -88,6 +91,20 @@ def test_migrations_may_have_a_url_of_their_own(five: pytest.MonkeyPatch) -> Non
     five.setenv("MIGRATION_DATABASE_URL", "postgresql://owner:secret@direct/shop")
     assert settings().database_url_sync.username == "owner"
     assert settings().database_url.username == "me"
+
+
+@pytest.mark.parametrize("name", ["", "DATABASE_URL", "MIGRATION_DATABASE_URL"])
+def test_a_migration_with_nothing_to_do_asks_the_same_database(
+    five: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """It does so without these settings: whoever changes their URLs changes both."""
+    five.setattr(shortcut, "BACKEND", str(tmp_path))  # where no .env is
+    if name:
+        five.setenv(name, "postgresql://you:secret@direct:1234/another")
+    url = settings().database_url_sync.translate_connect_args(username="user", database="dbname")
+    asked = shortcut.connection_parameters()
+    assert asked
+    assert {key: str(value) for key, value in url.items()}.items() <= asked.items()
 
 
 def test_what_is_missing_is_named() -> None:
