@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import BACKEND, Render
+from tests.migrations import table
 from tests.migrations.service import Service, copy
 from tests.support import execute, load
 
@@ -42,6 +43,12 @@ def backend(rendered: Render) -> Path:
     path = rendered().backend
     compileall.compile_dir(path / "app", quiet=2)
     return path
+
+
+@pytest.fixture(scope="session")
+def guide(backend: Path) -> table.Guide:
+    """The rows of the rendered guide's table of problems."""
+    return table.read(backend / "alembic" / "README.md")
 
 
 _numbers = count()

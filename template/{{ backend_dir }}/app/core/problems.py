@@ -62,10 +62,14 @@ def command(words: str) -> str:
     return f"{os.environ.get('MIGRATE_COMMAND', 'alembic')} {words}"
 
 
-_START = (
-    "start the server (docker compose up --wait postgres{}), or check POSTGRES_HOST and "
-    "POSTGRES_PORT (or DATABASE_URL)"
-)
+def _start() -> str:
+    """How to start the server; where it is not Compose that runs us, there may be no Docker."""
+    ways = "docker compose up --wait postgres"
+    if "MIGRATE_COMMAND" not in os.environ:
+        ways += "; without Docker: python -m tests.postgres"
+    return f"start the server ({ways}), or check POSTGRES_HOST and POSTGRES_PORT (or DATABASE_URL)"
+
+
 _CHANGED_CREDENTIALS = (
     "check POSTGRES_PASSWORD (or DATABASE_URL). If you changed it: the server's volume keeps the "
     "first one. Set that back, or give the server the new one: docker compose exec postgres sh -c "
@@ -77,7 +81,7 @@ class _Refusal(NamedTuple):
     """What a driver says when it cannot connect, and what that means.
 
     psycopg2 has no SQLSTATE for these and asyncpg no text of libpq's: the pattern knows both. {}
-    stands for its first group.
+    stands for its first group, {start} for how to start the server.
     """
 
     pattern: str
@@ -116,7 +120,7 @@ _REFUSALS = [
         ExitCode.REFUSED,
     ),
     _Refusal(
-        r"(unsupported startup parameter|statement pooling mode)",
+        r"(unsupported startup parameter)",
         "a connection pooler stands before the server, and would lose a migration's lock",
         "set MIGRATION_DATABASE_URL to the address of the server itself",
         ExitCode.REFUSED,
@@ -146,7 +150,7 @@ _REFUSALS = [
     _Refusal(
         r"(Connection refused|Connect call failed|Multiple exceptions)",
         "nothing answers at that address",
-        _START,
+        "{start}",
         ExitCode.UNREACHABLE,
         transient=True,
     ),
@@ -359,13 +363,13 @@ def _explain_connection(error: BaseException) -> Problem | None:
             subject = next((g for g in found.groups() if g), quoted[1] if quoted else "").strip()
             return Problem(
                 at + refusal.cause.replace("{}", subject).replace("  ", " "),
-                refusal.remedy.replace("{}", subject),
+                refusal.remedy.replace("{}", subject).replace("{start}", _start()),
                 refusal.exit_code,
                 refusal.transient,
             )
     if from_driver:
         message = " ".join(str(driver_error).split())
-        return Problem(f"PostgreSQL: {message}", _START, ExitCode.UNREACHABLE)
+        return Problem(f"PostgreSQL: {message}", _start(), ExitCode.UNREACHABLE)
     return None
 
 

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from logging import getLogger
+from typing import Any
 
-from sqlalchemy import URL, Connection, create_engine
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -18,8 +19,14 @@ log = getLogger(__name__)
 
 # Seconds for one attempt: a silent network cannot hold us, and `docker stop` waits for ten.
 ATTEMPT = 5
+# Where packets vanish, both ends give up after 30 s: by default we would wait for two hours, and
+# the server would keep our locks for a quarter of an hour. No statement is too long for this: it is
+# the other machine that has to answer, not its PostgreSQL.
+KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4}
+USER_TIMEOUT = {"tcp_user_timeout": 30_000}  # the same for what was sent and not confirmed
 # The server itself ends the statement of a client that has gone, and frees its locks.
-CHECK_CLIENT = "-c client_connection_check_interval=500ms"
+SERVER = {"client_connection_check_interval": "500ms"} | USER_TIMEOUT
+SERVER |= {f"tcp_{name}": value for name, value in KEEPALIVE.items()}
 
 
 @contextmanager
@@ -33,17 +40,26 @@ def connect(url: URL, wait: float) -> Generator[Connection]:
     Raises:
         MigrationError: the server was not there in time, or refused us.
     """
-    options = url.query.get("options") or os.environ.get("PGOPTIONS", "")
+    ours = " ".join(f"-c {name}={value}" for name, value in SERVER.items())
+    given = url.query.get("options") or os.environ.get("PGOPTIONS", "")
     arguments = {
         "connect_timeout": ATTEMPT,
         "application_name": "migrate",
+        **KEEPALIVE,
+        **USER_TIMEOUT,
         **url.query,
-        "options": f"{options} {CHECK_CLIENT}".strip(),
+        "options": f"{ours} {given}".strip(),  # the last one counts
     }
     engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+    event.listen(engine, "connect", _refuse_pooler, insert=True)  # before SQLAlchemy's own queries
     with _first_answer(engine.connect, wait) as connection:
-        _refuse_pooler(connection)
-        yield connection
+        driver: Any = connection.connection.driver_connection
+        try:
+            yield connection
+        finally:
+            # It broke off where SQLAlchemy did not see it: it would use it once more, and fail.
+            if driver.closed and not connection.invalidated:
+                connection.invalidate()
 
 
 def _first_answer(open_connection: Callable[[], Connection], wait: float) -> Connection:
@@ -67,17 +83,18 @@ def _first_answer(open_connection: Callable[[], Connection], wait: float) -> Con
             pause = min(pause * 2, 2.0)
 
 
-def _refuse_pooler(connection: Connection) -> None:
+def _refuse_pooler(driver: Any, _: object) -> None:
     """A pooler may give every transaction another session: our lock and settings would be lost.
 
-    It tells its clients a process id of its own making, so the two differ.
+    It tells its clients a process id of its own making, so the two differ. Asked outside of a
+    transaction, since some poolers allow none, and none may be open when Alembic is configured.
     """
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    told = driver.info.backend_pid
-    true = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
-    connection.rollback()  # no transaction may be open when Alembic is configured
-    if told != true:
+    driver.autocommit = True
+    with driver.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (true,) = cursor.fetchone()
+    driver.autocommit = False
+    if driver.info.backend_pid != true:
         raise MigrationError(
             Problem(
                 "a connection pooler stands before the server, and would lose a migration's lock",
