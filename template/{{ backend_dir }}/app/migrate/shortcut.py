@@ -25,6 +25,11 @@ SELECT pg_backend_pid(),
        EXISTS ({LEFTOVERS})
 """  # noqa: S608
 _SECRETS = "/run/secrets"
+# When a network goes silent before the answer: 5 s, as for the connection. The long way has more.
+SILENCE = {
+    **{"keepalives_idle": "2", "keepalives_interval": "1", "keepalives_count": "3"},
+    "tcp_user_timeout": "5000",
+}
 _READ = {  # by the settings, in capitals or not
     *("ENVIRONMENT", "DATABASE_URL", "MIGRATION_DATABASE_URL", "POSTGRES_HOST", "POSTGRES_PORT"),
     *("POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "POSTGRES_PASSWORD_FILE"),
@@ -45,7 +50,7 @@ def revision_at_head() -> str | None:
     if history is None:
         return None
     try:
-        connection = psycopg2.connect(make_dsn(**parameters))
+        connection = psycopg2.connect(make_dsn(**parameters | SILENCE))
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(_STATE)
