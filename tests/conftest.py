@@ -17,9 +17,11 @@ from pathlib import Path
 os.environ |= {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_COUNT": "1",  # no look at every commit for what there is to tidy up
+    "GIT_CONFIG_COUNT": "2",  # what is made here need not be small
     "GIT_CONFIG_KEY_0": "maintenance.auto",
     "GIT_CONFIG_VALUE_0": "false",
+    "GIT_CONFIG_KEY_1": "core.looseCompression",
+    "GIT_CONFIG_VALUE_1": "0",
     "GIT_TEMPLATE_DIR": "",  # no sample hooks in every repository
     "GIT_AUTHOR_NAME": "Test",
     "GIT_AUTHOR_EMAIL": "test@example.invalid",

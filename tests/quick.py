@@ -1,11 +1,13 @@
 """Copier in this process for a quarter of the time; what it does stays the same.
 
 A release is cloned, read and asked for its version once; Jinja compiles each text once, and is not
-asked about texts that mean themselves; and git is not asked for each file whether modes count,
-where they do. test_render.py and test_update.py compare with what Copier does by itself.
+asked about texts that mean themselves; Copier's temporary copies are committed once, since no hook
+reformats them; and git is not asked for each file whether modes count, where they do.
+test_render.py and test_update.py compare with what Copier does by itself.
 """
 
 import os
+import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +17,7 @@ import copier._subproject
 import jinja2
 import pytest
 from copier._template import Template
+from plumbum import local
 
 Worker = copier._main.Worker
 _releases: dict[tuple[str, Any], Template] = {}
@@ -39,6 +42,11 @@ def _render_what_is_templated(self: Any, text: str, *words: Any, **more: Any) ->
     return _render(self, text, *words, **more) if "{" in text else text
 
 
+def _commit_once(_: Any, message: str = "dumb commit") -> None:
+    words = ["commit", "--allow-empty", "-am", message, "--no-gpg-sign", "--no-verify"]
+    subprocess.run(["git", *words], cwd=str(local.cwd), check=True, capture_output=True)
+
+
 @contextmanager
 def quickened() -> Generator[None]:
     """For as long as the block lasts. The repositories must not change from one to the next."""
@@ -47,6 +55,7 @@ def quickened() -> Generator[None]:
             patch.setattr(module, "Template", _release)
         patch.setattr(Template, "_cleanup", lambda _: None)
         patch.setattr(jinja2.Environment, "compile", _compile_once)
+        patch.setattr(Worker, "_git_commit", _commit_once)
         patch.setattr(Worker, "_render_string", _render_what_is_templated)
         if os.name == "posix":
             patch.setattr(Worker, "_sync_git_index_executable_bit", lambda *_: None)

@@ -20,7 +20,7 @@ for module in (
     *("alembic.autogenerate", "alembic.command", "alembic.config", "psycopg2", "pydantic_settings"),
     "sqlalchemy.dialects.postgresql.psycopg2",
     *("app.migrate.connect", "app.migrate.history", "app.migrate.leftovers", "app.migrate.lock"),
-    *("app.migrate.retry", "app.migrate.settings", "app.migrate.signals"),
+    *("app.migrate.__main__", "app.migrate.retry", "app.migrate.settings", "app.migrate.signals"),
 ):
     importlib.import_module(module)
 

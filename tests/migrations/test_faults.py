@@ -157,6 +157,17 @@ def test_a_killed_migrations_locks_are_free_for_the_next(service: Service, guide
     print(f"after SIGKILL the next run was through after {time.monotonic() - start:.2f} s")
 
 
+def test_a_connection_that_ends_between_two_statements_is_explained(service: Service) -> None:
+    block = "with op.get_context().autocommit_block():\n    op.execute('SELECT 1')\n"
+    service.add("first", block)
+    shut = "socket.socket(fileno=os.dup(op.get_bind().connection.fileno())).shutdown(2)"
+    service.add("dies", f"import os, socket\n{block}    {shut}")  # seen at the block's end
+    done = service.migrate()
+    assert done.returncode == 4, done
+    assert "the connection failed or broke off" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def wait_for(service: Service, query: str) -> None:
     """Until it has a row."""
     _until(lambda: bool(service.sql(query)))

@@ -58,6 +58,8 @@ def cancelled_by_signals(connection: "Connection") -> Generator[None]:
     wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     try:
         yield
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # all is done: let the connection be closed
     finally:
         signal.set_wakeup_fd(wakeup)
         writer.close()  # ends the thread
