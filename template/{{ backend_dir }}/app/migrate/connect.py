@@ -4,10 +4,11 @@ import os
 import random
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging import getLogger
 from typing import Any
 
+from psycopg2 import errors
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -24,9 +25,9 @@ ATTEMPT = 5
 # the other machine that has to answer, not its PostgreSQL.
 KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4}
 USER_TIMEOUT = {"tcp_user_timeout": 30_000}  # the same for what was sent and not confirmed
+SERVER = USER_TIMEOUT | {f"tcp_{name}": value for name, value in KEEPALIVE.items()}
 # The server itself ends the statement of a client that has gone, and frees its locks.
-SERVER = {"client_connection_check_interval": "500ms"} | USER_TIMEOUT
-SERVER |= {f"tcp_{name}": value for name, value in KEEPALIVE.items()}
+CHECK_CLIENT = "SET client_connection_check_interval = '500ms'"
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def connect(url: URL, wait: float) -> Generator[Connection]:
         "options": f"{ours} {given}".strip(),  # the last one counts
     }
     engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
-    event.listen(engine, "connect", _refuse_pooler, insert=True)  # before SQLAlchemy's own queries
+    event.listen(engine, "connect", _settle, insert=True)  # before SQLAlchemy's own queries
     with _first_answer(engine.connect, wait) as connection:
         driver: Any = connection.connection.driver_connection
         try:
@@ -83,17 +84,22 @@ def _first_answer(open_connection: Callable[[], Connection], wait: float) -> Con
             pause = min(pause * 2, 2.0)
 
 
-def _refuse_pooler(driver: Any, _: object) -> None:
+def _settle(driver: Any, _: object) -> None:
+    driver.autocommit = True  # some poolers allow no transaction, and Alembic must find none
+    _refuse_pooler(driver)
+    with suppress(errors.InvalidParameterValue), driver.cursor() as cursor:
+        cursor.execute(CHECK_CLIENT)  # refused by a server on Windows, which cannot see it
+    driver.autocommit = False
+
+
+def _refuse_pooler(driver: Any) -> None:
     """A pooler may give every transaction another session: our lock and settings would be lost.
 
-    It tells its clients a process id of its own making, so the two differ. Asked outside of a
-    transaction, since some poolers allow none, and none may be open when Alembic is configured.
+    It tells its clients a process id of its own making, so the two differ.
     """
-    driver.autocommit = True
     with driver.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         (true,) = cursor.fetchone()
-    driver.autocommit = False
     if driver.info.backend_pid != true:
         raise MigrationError(
             Problem(
