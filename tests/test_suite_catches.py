@@ -292,6 +292,7 @@ GOOD = numbered("g", [
     Case("rule", T, "CREATE RULE r_@ AS ON DELETE TO @ WHERE OLD.id = 0 DO INSTEAD NOTHING", "DROP RULE r_@ ON @"),
     Case("table recreated", T, "CREATE TABLE n_@ (id bigint NOT NULL, a text, b int); INSERT INTO n_@ SELECT * FROM @; DROP TABLE @; ALTER TABLE n_@ RENAME TO @; ALTER TABLE @ ADD CONSTRAINT @_pkey PRIMARY KEY (id)", "CREATE TABLE n_@ (id int NOT NULL, a text, b int); INSERT INTO n_@ SELECT * FROM @; DROP TABLE @; ALTER TABLE n_@ RENAME TO @; ALTER TABLE @ ADD CONSTRAINT @_pkey PRIMARY KEY (id)"),
     Case("python", T, "bind = op.get_bind()\nif not context.is_offline_mode():\n    for (i,) in bind.execute(sa.text('SELECT id FROM @ WHERE a IS NULL')).all():\n        bind.execute(sa.text('UPDATE @ SET a = :a WHERE id = :i'), {'i': i, 'a': f'n{i}'})", ""),
+    Case("settings of the database", "", """op.execute("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path TO public, x_@', current_database()); EXECUTE format('ALTER ROLE CURRENT_USER IN DATABASE %I SET work_mem TO ''8MB''', current_database()); END $$")""", """op.execute("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET search_path', current_database()); EXECUTE format('ALTER ROLE CURRENT_USER IN DATABASE %I RESET work_mem', current_database()); END $$")"""),
 ])  # fmt: skip
 
 

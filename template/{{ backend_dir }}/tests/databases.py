@@ -39,12 +39,27 @@ def execute(
         return cursor.fetchall() if cursor.description else []
 
 
+# What ALTER DATABASE ... SET said, which a copy lacks: name, value, and the statement that says it.
+_SETTINGS = """
+    SELECT split_part(setting, '=', 1), substr(setting, strpos(setting, '=') + 1),
+           format('ALTER %%s DATABASE %%I SET %%I FROM CURRENT',
+                  'ROLE ' || nullif(setrole, 0)::regrole || ' IN', %s, split_part(setting, '=', 1))
+    FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) setting
+    WHERE datname = %s
+"""
+
+
 def create_database(server: URL, name: str, template: str = "template0") -> URL:
     """Create a database, as a copy of `template`; returns its URL."""
     statement = (
         "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"  # quicker than wal_log in memory
     )
-    execute(server, sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(template)))
+    with closing(connect(server)) as connection, connection.cursor() as cursor:
+        cursor.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(template)))
+        cursor.execute(_SETTINGS, [name, template])
+        for setting, value, says_so in cursor.fetchall():
+            cursor.execute("SELECT set_config(%s, %s, false)", [setting, value])
+            cursor.execute(says_so)
     return server.set(database=name)
 
 
