@@ -4,6 +4,7 @@ Nothing of the project is imported before the fork; each command has an environm
 an exit code of its own, as in a process that was started for it.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -100,5 +101,6 @@ if __name__ == "__main__":
         ),
     ):
         importlib.import_module(library)
+    gc.freeze()  # no fork looks for garbage in what is imported
     for line in sys.stdin:
         print(json.dumps(_fork(json.loads(line))), flush=True)

@@ -5,6 +5,7 @@ project's backend folder, imports it once; each request is then a forked process
 environment, the output files and the signals of its own.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -23,6 +24,7 @@ for module in (
     *("app.migrate.__main__", "app.migrate.retry", "app.migrate.settings", "app.migrate.signals"),
 ):
     importlib.import_module(module)
+gc.freeze()  # no fork looks for garbage in what is imported
 
 
 def child(words: list[str], environment: dict[str, str], output: str) -> None:
