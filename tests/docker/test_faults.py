@@ -84,8 +84,7 @@ def tell(record_property: Callable[[str, object], None]) -> Tell:
 
     def tell(what: str, report: Report) -> None:
         print(what, report)
-        codes = ", ".join(f"{n} times exit code {code}" for code, n in sorted(report.codes.items()))
-        record_property("line", f"{what}: {len(report.moments)} moments, {codes}")
+        record_property("line", report.line(what))
 
     return tell
 

@@ -134,6 +134,11 @@ class Report:
             f"{', '.join(self.moments)}; exit codes {dict(self.codes)}{freed}"
         )
 
+    def line(self, what: str) -> str:
+        """Its numbers, for the end of the whole run."""
+        codes = ", ".join(f"{n} times exit code {code}" for code, n in sorted(self.codes.items()))
+        return f"{what}: {len(self.moments)} moments, {codes} (FAULT_SEED={self.seed})"
+
 
 def disturb(
     service: Service,

@@ -28,6 +28,7 @@ from tests.migrations.service import Done, Running, Service
 from tests.migrations.table import Guide
 from tests.support import load
 
+Note = Callable[[str, object], None]
 SEED = int(os.environ.get("FAULT_SEED") or secrets.randbelow(10**6))
 
 
@@ -43,7 +44,7 @@ def catalogs(backend: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
 def test_a_migration_cut_off_at_any_moment_is_mended_by_the_next(
-    service: Service, catalogs: Any, number: int, code: int
+    service: Service, catalogs: Any, record_property: Note, number: int, code: int
 ) -> None:
     prepare(service)
     expected = undisturbed(service, catalogs.catalog)
@@ -60,11 +61,12 @@ def test_a_migration_cut_off_at_any_moment_is_mended_by_the_next(
             {code, -number},  # -15: before the program had its handlers, which is in its first ms
         )
     print(signal.Signals(number).name, report)
+    record_property("line", report.line(f"a migration gets {signal.Signals(number).name}"))
     assert report.codes[code] >= 8, report
 
 
 def test_a_server_that_dies_at_any_moment_takes_nothing_with_it(
-    new_service: Callable[..., Service], catalogs: Any, postgres: ModuleType
+    new_service: Callable[..., Service], catalogs: Any, postgres: ModuleType, record_property: Note
 ) -> None:
     with KeptServer(postgres) as server:
         service = new_service(server.url)
@@ -91,6 +93,7 @@ def test_a_server_that_dies_at_any_moment_takes_nothing_with_it(
                 {4},
             )
         print("server", report)
+        record_property("line", report.line("a server dies"))
         assert report.codes[4] >= 8, report
 
 

@@ -1,6 +1,7 @@
 """One migrator at a time: replicas that start together, and what the others are told."""
 
 import time
+from collections.abc import Callable
 
 import psycopg2
 import pytest
@@ -45,7 +46,9 @@ STEPS = {
 
 
 @pytest.mark.parametrize("older", [None, "plain"], ids=["empty", "older"])
-def test_ten_replicas_take_each_step_once(service: Service, older: str | None) -> None:
+def test_ten_replicas_take_each_step_once(
+    service: Service, record_property: Callable[[str, object], None], older: str | None
+) -> None:
     for name, body in STEPS.items():
         service.add(name, body)
     if older:
@@ -71,7 +74,8 @@ def test_ten_replicas_take_each_step_once(service: Service, older: str | None) -
     recorded = service.sql("SELECT revision FROM alembic_history ORDER BY id")
     assert [row[0] for row in recorded] == ["baseline", *STEPS]
     waited = sum(map(_waits, replicas))
-    print(f"{REPLICAS} replicas from {older or 'empty'}: {waited} waited, each step once")
+    line = f"{REPLICAS} replicas from {older or 'empty'}: {waited} waited, each step once"
+    record_property("line", line)
 
 
 def _waits(replica: Running) -> bool:

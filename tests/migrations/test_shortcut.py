@@ -214,7 +214,10 @@ def shortcut_says_at_head(graph: Graph, project: dict[str, ModuleType], texts: A
 
 @pytest.mark.filterwarnings("ignore")  # Alembic's, of strange graphs
 def test_the_short_way_never_says_at_head_when_alembic_would_not(
-    project: dict[str, ModuleType], backend: Path, tmp_path: Path
+    project: dict[str, ModuleType],
+    backend: Path,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     chance = random.Random(SEED)
     seen: Counter[str] = Counter()
@@ -228,7 +231,8 @@ def test_the_short_way_never_says_at_head_when_alembic_would_not(
         assert alembic or not short, f"the short way is wrong: {what}"
         assert short or not alembic or not graph.plain, f"the short way is of no use: {what}"
         seen[f"alembic {alembic}, short way {short}"] += 1
-    print(f"seed {SEED}: {dict(seen)}")
+    counts = ", ".join(f"{number} times {what}" for what, number in sorted(seen.items()))
+    record_property("line", f"random graphs of revisions: {counts} (GRAPH_SEED={SEED})")
     assert seen["alembic True, short way True"] > GRAPHS / 10
     assert seen["alembic False, short way False"] > GRAPHS / 10
 

@@ -3,7 +3,7 @@
 import statistics
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,7 +60,9 @@ class Reader(threading.Thread):
         self._connection.close()
 
 
-def test_readers_go_on_while_an_alter_waits_behind_a_long_transaction(service: Service) -> None:
+def test_readers_go_on_while_an_alter_waits_behind_a_long_transaction(
+    service: Service, record_property: Callable[[str, object], None]
+) -> None:
     service.add("items", ITEMS)
     assert service.migrate().returncode == 0
     service.add("size", ADD)
@@ -83,9 +85,11 @@ def test_readers_go_on_while_an_alter_waits_behind_a_long_transaction(service: S
     worst = max(seconds for _, seconds in reader.reads)
     median = statistics.median(seconds for _, seconds in reader.reads)
     tries = done.stderr.count("trying again for")
-    print(
-        f"blocked for {blocked_for} s, migrated after {seconds:.1f} s, {tries} tries; "
-        f"{len(reader.reads)} reads, median {median * 1000:.1f} ms, worst {worst * 1000:.0f} ms"
+    record_property(
+        "line",
+        f"a reader while an ALTER TABLE waits: blocked for {blocked_for} s, "
+        f"migrated after {seconds:.1f} s, {tries} tries; "
+        f"{len(reader.reads)} reads, median {median * 1000:.1f} ms, worst {worst * 1000:.0f} ms",
     )
     assert tries >= 2, done
     # Without the timeout one read lasts as long as the blocker, and no other comes in between.
