@@ -270,30 +270,33 @@ def type_(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("version", COPIERS)
+@pytest.fixture(params=COPIERS)
+def copier_(request: pytest.FixtureRequest) -> list[str]:
+    """The command of the oldest and of the newest Copier."""
+    words = COPIERS[request.param]
+    if type_(ROOT, *words, "--version").returncode:
+        cannot_run(f"copier {request.param} cannot be installed here", " ".join(words))
+    return words
+
+
 def test_the_command_of_the_guide_updates_with_the_oldest_and_the_newest_copier(
-    workshop: Workshop, version: str
+    workshop: Workshop, copier_: list[str]
 ) -> None:
-    if type_(ROOT, *COPIERS[version], "--version").returncode:
-        cannot_run(f"copier {version} cannot be installed here", " ".join(COPIERS[version]))
     project, other = edited(workshop), edited(workshop)
     assert f"$ {COMMAND}\n" in (project / "README.md").read_text()
     words = COMMAND.split()[1:]
-    done = type_(project, *COPIERS[version], *words, f"--vcs-ref={NEXT}")
+    done = type_(project, *copier_, *words, f"--vcs-ref={NEXT}")
     assert done.returncode == 0, done.stderr
     assert COMMAND not in done.stderr, "no advice to whoever follows it"
     update(other, NEXT)
     assert tree(project) == tree(other)
 
 
-@pytest.mark.parametrize("version", COPIERS)
 def test_who_leaves_out_the_context_reads_the_whole_command(
-    workshop: Workshop, version: str
+    workshop: Workshop, copier_: list[str]
 ) -> None:
-    if type_(ROOT, *COPIERS[version], "--version").returncode:
-        cannot_run(f"copier {version} cannot be installed here", " ".join(COPIERS[version]))
     project = workshop.project(WORKING_TREE)
-    done = type_(project, *COPIERS[version], "update", "--defaults", f"--vcs-ref={NEXT}")
+    done = type_(project, *copier_, "update", "--defaults", f"--vcs-ref={NEXT}")
     assert done.returncode == 0, done.stderr
     assert f"\n  {COMMAND}\n" in done.stderr
     assert "git diff --name-only --diff-filter=U" in done.stderr

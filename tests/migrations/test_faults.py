@@ -171,6 +171,18 @@ def test_a_connection_that_ends_between_two_statements_is_explained(service: Ser
     assert "Traceback" not in done.stderr
 
 
+def test_a_signal_after_the_last_revision_lets_the_connection_be_closed(service: Service) -> None:
+    kill = "lambda *_: os.kill(os.getpid(), signal.SIGTERM)"
+    service.add(
+        "last",
+        f"import os, signal\nsa.event.listen(op.get_bind().engine.pool, 'close', {kill})",
+    )
+    done = service.migrate()
+    assert done.returncode == 0, done
+    assert "Traceback" not in done.stderr, done
+    assert service.version() == ["last"]
+
+
 def wait_for(service: Service, query: str) -> None:
     """Until it has a row."""
     _until(lambda: bool(service.sql(query)))
