@@ -2,7 +2,8 @@
 
 A release is cloned, read and asked for its version once; Jinja compiles each text once, and is not
 asked about texts that mean themselves; Copier's temporary copies are committed once, since no hook
-reformats them; and git is not asked for each file whether modes count, where they do.
+reformats them; and git is not asked where its objects are, nor for each file whether modes count,
+where they do.
 test_render.py and test_update.py compare with what Copier does by itself.
 """
 
@@ -10,10 +11,12 @@ import os
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import copier._main
 import copier._subproject
+import copier._tools
 import jinja2
 import pytest
 from copier._template import Template
@@ -23,6 +26,7 @@ Worker = copier._main.Worker
 _releases: dict[tuple[str, Any], Template] = {}
 _compiled: dict[object, Any] = {}
 _compile, _render = jinja2.Environment.compile, Worker._render_string
+_answers_relpath = vars(Worker)["answers_relpath"].fget
 
 
 def _release(url: str, ref: Any = None, **more: Any) -> Template:
@@ -42,6 +46,15 @@ def _render_what_is_templated(self: Any, text: str, *words: Any, **more: Any) ->
     return _render(self, text, *words, **more) if "{" in text else text
 
 
+def _answers_relpath_that_is_templated(self: Any) -> Path:
+    path = Path(self.answers_file or self.template.answers_relpath)
+    return _answers_relpath(self) if "{" in str(path) else path
+
+
+def _objects_of_a_plain_repository(path: Path) -> Path:
+    return path.absolute() / ".git" / "objects"
+
+
 def _commit_once(_: Any, message: str = "dumb commit") -> None:
     words = ["commit", "--allow-empty", "-am", message, "--no-gpg-sign", "--no-verify"]
     subprocess.run(["git", *words], cwd=str(local.cwd), check=True, capture_output=True)
@@ -57,6 +70,8 @@ def quickened() -> Generator[None]:
         patch.setattr(jinja2.Environment, "compile", _compile_once)
         patch.setattr(Worker, "_git_commit", _commit_once)
         patch.setattr(Worker, "_render_string", _render_what_is_templated)
+        patch.setattr(Worker, "answers_relpath", property(_answers_relpath_that_is_templated))
+        patch.setattr(copier._tools, "get_git_objects_dir", _objects_of_a_plain_repository)
         if os.name == "posix":
             patch.setattr(Worker, "_sync_git_index_executable_bit", lambda *_: None)
         yield

@@ -6,7 +6,8 @@ from itertools import count
 import pytest
 from sqlalchemy import URL
 
-from tests.conftest import BACKEND, Project, Render, cannot_run
+from tests.conftest import BACKEND, Project, Render
+from tests.report import cannot_run
 from tests.support import MODELS, NewDatabase, execute, load, run, succeed
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import BACKEND, ROOT, Project, Render, cannot_run
+from tests.conftest import BACKEND, ROOT, Project, Render
+from tests.report import cannot_run
 from tests.support import MODELS, SHAPES, environment
 
 pytest_plugins = ["tests.servers"]

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from sqlalchemy import URL
 
-from tests.conftest import Project, Render, cannot_run, git
+from tests.conftest import Project, Render, git
 from tests.forks import forks
+from tests.report import cannot_run
 from tests.support import (
     MODELS,
     NewDatabase,

@@ -20,8 +20,9 @@ import pytest
 import yaml
 from copier import Settings
 
-from tests.conftest import ROOT, WORKING_TREE, Project, Render, cannot_run, git
+from tests.conftest import ROOT, WORKING_TREE, Project, Render, git
 from tests.quick import quickened
+from tests.report import cannot_run
 from tests.support import BIN, SHAPES, environment, run, succeed
 
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text())

@@ -20,9 +20,10 @@ SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if os.access(path
 SCRIPTS = [path for path in SCRIPTS if path.is_file()]
 TINY = {
     "tests/__init__.py": "",
+    "tests/conftest.py": "from tests.report import *",
     "tests/docker/__init__.py": "",
     "tests/docker/test_containers.py": """
-        from tests.conftest import cannot_run
+        from tests.report import cannot_run
 
         def test_one(): cannot_run("no engine answers", "scripts/test --docker")
         def test_two(): cannot_run("no engine answers", "scripts/test --docker")
@@ -354,9 +355,9 @@ def test_an_engine_that_is_too_old_is_named_with_the_ways_out(
 # ---- scripts/test ----
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The script, and the table of our conftest.py, on a handful of tests that end in each way."""
+    """The script, and our table, on a handful of tests that end in each way."""
     root = tmp_path_factory.mktemp("tiny")
-    for name in ("pyproject.toml", "requirements.txt", "tests/conftest.py", "tests/quick.py"):
+    for name in ("pyproject.toml", "requirements.txt", "tests/report.py"):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     (root / "scripts").mkdir()

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Project, Render, cannot_run
+from tests.conftest import Project, Render
+from tests.report import cannot_run
 from tests.support import SHAPES, environment
 
 # Answers questions about the settings, each with an environment of its own, in one process.

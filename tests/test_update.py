@@ -28,9 +28,10 @@ import yaml
 from copier import Settings
 from sqlalchemy import URL
 
-from tests.conftest import ROOT, WORKING_TREE, cannot_run, git
+from tests.conftest import ROOT, WORKING_TREE, git
 from tests.forks import forks
 from tests.quick import quickened
+from tests.report import cannot_run
 from tests.support import BIN, SHAPES, NewDatabase, environment, execute, run, succeed
 from tests.update import trial
 from tests.update.edits import ANSWERS, USUAL, User

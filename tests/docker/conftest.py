@@ -21,7 +21,8 @@ import pytest
 from docker.errors import DockerException, ImageNotFound
 from docker.models.containers import Container
 
-from tests.conftest import Project, Render, cannot_run
+from tests.conftest import Project, Render
+from tests.report import cannot_run
 
 PATIENCE = 900  # seconds: a cold build on a slow network; a limit, not an expectation
 WAY_OUT = "scripts/test --docker"

@@ -10,10 +10,10 @@ from types import ModuleType
 
 import pytest
 
-from tests.conftest import cannot_run
 from tests.migrations.faults import KeptServer
 from tests.migrations.service import Service
 from tests.migrations.table import Guide
+from tests.report import cannot_run
 from tests.support import execute
 
 HOSTILE = r"""p'a"s$s w#o\r%d $HOME $ ä€"""

@@ -13,9 +13,9 @@ import psycopg2
 import pytest
 from sqlalchemy import URL
 
-from tests.conftest import cannot_run
 from tests.migrations.service import Service
 from tests.migrations.table import Guide
+from tests.report import cannot_run
 
 PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/bin:/usr/bin:/opt/homebrew/bin")
 
