@@ -111,15 +111,6 @@ def test_shell_scripts_pass_shellcheck() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_python_scripts_pass_our_linters() -> None:
-    python = [path for path in SCRIPTS if b"python" in path.read_bytes().partition(b"\n")[0]]
-    assert len(python) >= 3
-    python.append(ROOT / "scripts" / "_environment.py")
-    for words in ["ruff check --no-cache", "ruff format --check --no-cache", "mypy"]:
-        done = typed(ROOT, sys.executable, "-m", *words.split(), *python)
-        assert done.returncode == 0, done.stdout
-
-
 # ---- scripts/new ----
 @dataclass
 class Made:

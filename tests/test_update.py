@@ -271,7 +271,7 @@ def type_(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(params=COPIERS)
+@pytest.fixture(scope="module", params=COPIERS)
 def copier_(request: pytest.FixtureRequest) -> list[str]:
     """The command of the oldest and of the newest Copier."""
     words = COPIERS[request.param]

@@ -144,9 +144,3 @@ def test_commands_run_from_the_command_line() -> None:
     done = python("-m", "app.migrate", "heads")
     assert done.stdout == f"{SCRIPTS.get_current_head()} (head)\n", done.stderr
     assert done.returncode == 0
-
-
-def test_an_unknown_command_is_refused() -> None:
-    done = python("-m", "app.migrate", "upgarde")
-    assert done.returncode == 2
-    assert "invalid choice: 'upgarde'" in done.stderr
