@@ -177,7 +177,8 @@ def run(plan: Plan) -> Outcome:
 
 
 def state_after(plan: Plan) -> Tree:
-    """The same; what the update left."""
+    """The same twice, the second time with what is kept of the first; what the update left."""
     assert _workshop
     with quickened():
+        _workshop.trial(plan)
         return _workshop.state_after(plan)
