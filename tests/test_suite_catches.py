@@ -322,11 +322,15 @@ def test_good_revisions_pass(render: Render, server: URL) -> None:
 
 
 def test_broken_downgrades_are_caught_and_named(render: Render, server: URL) -> None:
-    project = render()
-    write(project, BROKEN)
-    code, output = suite(project, server, "tests/migrations/test_reversible.py")
-    assert code == 1, output
-    score(BROKEN, reports(output))
+    """In several histories, since the suite begins anew after each that leaves something behind."""
+    names, found = list(BROKEN), dict[str, str]()
+    for some in (names[n : n + 24] for n in range(0, len(names), 24)):
+        project = render()
+        write(project, {name: BROKEN[name] for name in some})
+        code, output = suite(project, server, "tests/migrations/test_reversible.py")
+        assert code == 1, output
+        found |= reports(output)
+    score(BROKEN, found)
 
 
 def score(cases: dict[str, Case], found: dict[str, str]) -> None:
@@ -540,14 +544,15 @@ engine.dispose()
 execute(url, "CREATE FUNCTION ended() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'")
 found = []
 for statement, source in cases:
-    head = create_database(server, "drift_head", "drift_base")
+    head = create_database(server, "drift_head", "drift_base") if statement else url
     if statement:
         execute(head, statement)
     try:
         found.append(drift(head, metadata(source)))
     except Exception as error:
         found.append(([f"ERROR {error!r}"], []))
-    drop_database(server, "drift_head")
+    if statement:
+        drop_database(server, "drift_head")
 drop_database(server, "drift_base")
 print(json.dumps(found))
 """
