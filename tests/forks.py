@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 
 class Forks:
@@ -36,12 +36,26 @@ class Forks:
         self, module: str, words: list[str], folder: Path, environment: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:
         """`python -m <module> <words>` in `folder`."""
+        code, out, err = self._ask([module, words, str(folder), dict(environment)])
+        return subprocess.CompletedProcess([module, *words], code, out, err)
+
+    def start(
+        self, script: Path, folder: Path, environment: Mapping[str, str]
+    ) -> tuple[TextIO, TextIO]:
+        """`python <script>` in `folder`; returns its standard input, to be closed, and output."""
+        with tempfile.TemporaryDirectory() as place:
+            pipes = [Path(place, name) for name in ("in", "out")]
+            for pipe in pipes:
+                os.mkfifo(pipe)
+            words = [str(pipe) for pipe in pipes]
+            self._ask([str(script), words, str(folder), dict(environment)])
+            return pipes[0].open("w"), pipes[1].open()
+
+    def _ask(self, request: list[Any]) -> Any:
         assert self.process.stdin
         assert self.process.stdout
-        request = [module, words, str(folder), dict(environment)]
         print(json.dumps(request), file=self.process.stdin, flush=True)
-        code, out, err = json.loads(self.process.stdout.readline())
-        return subprocess.CompletedProcess([module, *words], code, out, err)
+        return json.loads(self.process.stdout.readline())
 
 
 @cache
@@ -51,14 +65,17 @@ def forks() -> Forks:
 
 
 def _become(module: str, words: list[str], folder: str, environment: dict[str, str]) -> int:
-    """Do in the fork what Python does for `python -m`; returns the exit code."""
+    """Do in the fork what Python does for `python` and `python -m`; returns the exit code."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [module, *words]
     sys.path[0] = folder
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if module.endswith(".py"):
+            runpy.run_path(module, run_name="__main__")
+        else:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
@@ -70,7 +87,23 @@ def _become(module: str, words: list[str], folder: str, environment: dict[str, s
     return 0
 
 
-def _fork(request: list[Any]) -> tuple[int, str, str]:
+def _start(request: list[Any]) -> int:
+    """Fork a script that goes on; its words are the pipes that it talks through."""
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            os.dup2(os.open(request[1][0], os.O_RDONLY), 0)
+            os.dup2(os.open(request[1][1], os.O_WRONLY), 1)
+            sys.stdin = os.fdopen(0)  # nothing of what the parent may have read
+            code = _become(*request)
+        finally:
+            os._exit(code)
+    return pid
+
+
+def _run(request: list[Any]) -> tuple[int, str, str]:
+    """Fork, and wait for the end."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         child = os.fork()
         if child == 0:
@@ -103,4 +136,5 @@ if __name__ == "__main__":
         importlib.import_module(library)
     gc.freeze()  # no fork looks for garbage in what is imported
     for line in sys.stdin:
-        print(json.dumps(_fork(json.loads(line))), flush=True)
+        asked = json.loads(line)
+        print(json.dumps((_start if asked[0].endswith(".py") else _run)(asked)), flush=True)

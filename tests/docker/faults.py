@@ -47,19 +47,27 @@ class InnerLauncher(Launcher):
         words += ["--cap-drop=ALL", "--read-only", "--security-opt=no-new-privileges:true"]
         words += [f"--volume={LAUNCHER}:/launcher.py:ro"]
         words += [f"--volume={backend}:{backend}"]  # what runs print goes there
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [*words, image, "python", "/launcher.py"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             **shop.caller,
         )
+        assert self.process.stdin
+        assert self.process.stdout
+        self.input, self.output = self.process.stdin, self.process.stdout
 
     def ask(self, **request: object) -> str:
         """Send a request; returns the answer. A hang is a failure, and its process stays."""
         answer = super().ask(**request)
         assert answer != "running", f"still running: {request}"
         return answer
+
+    def stop(self) -> None:
+        """End it, and the container with it."""
+        super().stop()
+        self.process.wait()
 
 
 @dataclass

@@ -4,15 +4,15 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import textwrap
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import URL
 
+from tests.forks import forks
 from tests.support import PROGRAMS, environment, execute
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -35,26 +35,22 @@ class Done:
 class Launcher:
     """See launcher.py."""
 
+    input: IO[str]
+    output: IO[str]
+
     def __init__(self, backend: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, LAUNCHER],
-            cwd=backend,
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.input, self.output = forks().start(LAUNCHER, backend, environment())
 
     def ask(self, **request: object) -> str:
         """Send a request; returns the answer."""
-        assert self._process.stdin
-        assert self._process.stdout
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        return self._process.stdout.readline().strip()
+        print(json.dumps(request), file=self.input, flush=True)
+        return self.output.readline().strip()
 
     def stop(self) -> None:
         """End it."""
-        self._process.communicate()
+        self.input.close()
+        self.output.read()
+        self.output.close()
 
 
 @dataclass
