@@ -170,7 +170,6 @@ def test_two_models_go_up_and_down_and_up_again(
     shop.migrate("upgrade", "head")
     assert schema(shop) == TEST_MODELS | USERS
 
-    shop.migrate("check")
     the_suite_is_green(shop)
     assert schema(shop) == TEST_MODELS | USERS  # the suite has its own databases
     the_caller_owns_everything(shop, files)
