@@ -1,5 +1,6 @@
 """What lands passes its own linters, as rendered and where it stands in the template; so do we."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -22,14 +23,17 @@ LINTERS = {
 
 
 @pytest.fixture(scope="session")
-def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all runs with the same settings, since most of the time goes into the libraries."""
-    return tmp_path_factory.mktemp("mypy")
+def mypy_cache() -> Path:
+    """Kept from run to run, as pip's and uv's are: most of the time goes into the libraries."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "copier-postgres" / "mypy"
 
 
 def lint(folder: Path, linter: str, mypy_cache: Path, *files: str) -> None:
     """Run one as its users do, in the folder of its configuration; it may find nothing."""
-    words = LINTERS[linter] + ([str(mypy_cache)] if linter == "mypy" else [])
+    # One cache for each configuration: another's would be thrown away.
+    cache = mypy_cache / ("ours" if folder == ROOT else "theirs")
+    words = LINTERS[linter] + ([str(cache)] if linter == "mypy" else [])
     done = subprocess.run(
         [sys.executable, "-m", *words, *files],
         cwd=folder,
@@ -76,7 +80,7 @@ def test_our_own_scripts_and_tests_pass_them(mypy_cache: Path, linter: str) -> N
     python = [str(path) for path in files if "python" in path.read_text().partition("\n")[0]]
     assert len(python) >= 5
     folders = ["scripts", "tests", "benchmarks"] if linter == "mypy" else []
-    lint(ROOT, linter, mypy_cache / "ours", *folders, *python)
+    lint(ROOT, linter, mypy_cache, *folders, *python)
 
 
 def test_the_workflow_runs_commands_that_exist(rendered: Render) -> None:

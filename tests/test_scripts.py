@@ -189,21 +189,11 @@ def test_new_renders_what_plain_copier_renders(made: Made, rendered: Render) -> 
 
 
 @pytest.mark.server
-def test_new_again_keeps_the_files_and_the_data(made: Made) -> None:
+def test_new_goes_on_after_a_failed_migration_and_keeps_the_files_and_the_data(made: Made) -> None:
     readme = made.dest / "README.md"
     readme.write_text("mine")
     kept = made.python("tests.postgres", "psql", "-c", "CREATE TABLE kept (id int)")
     assert kept.returncode == 0, kept.stderr
-    done = made.again("--data", "ci=none")
-    assert done.returncode == 0, done.stderr
-    assert "is rendered already; not used: --data ci=none" in done.stdout
-    assert "public | kept" in done.stdout
-    assert readme.read_text() == "mine"
-    assert (made.dest / ".github").exists()
-
-
-@pytest.mark.server
-def test_new_says_how_to_go_on_after_a_failed_migration(made: Made) -> None:
     revision = made.dest / "backend/alembic/versions/20270101_0000_wrong.py"
     revision.write_text(
         "from alembic import op\n"
@@ -219,8 +209,12 @@ def test_new_says_how_to_go_on_after_a_failed_migration(made: Made) -> None:
     assert "Traceback" not in failed.stderr
     assert is_free(made.port), "the server still runs"
     revision.unlink()
-    done = made.again()
+    done = made.again("--data", "ci=none")
     assert done.returncode == 0, done.stderr
+    assert "is rendered already; not used: --data ci=none" in done.stdout
+    assert "public | kept" in done.stdout
+    assert readme.read_text() == "mine"
+    assert (made.dest / ".github").exists()
 
 
 @pytest.mark.server
@@ -276,21 +270,15 @@ def test_the_development_server_names_a_port_that_is_in_use(made: Made) -> None:
     ("answer", "cause"),
     [
         ("project_name=  ", "The project name needs at least one letter"),
-        ("project_name=!?", "The project name needs at least one letter"),
         ("backend_dir=../x", "The backend folder is"),
-        ("backend_dir=/x", "The backend folder is"),
-        ("backend_dir=a//b", "The backend folder is"),
-        ("backend_dir=-x", "The backend folder is"),
-        ("backend_dir=", "The backend folder is"),
         ("python_version=3.9", "'3.9' is not in ['3.11'"),
-        (f"db_name={64 * 'x'}", "The database name has up to 63"),
         ('db_name="x"', "The database name has up to 63"),
-        ("db_name=postgres", "PostgreSQL's own databases"),
     ],
 )
 def test_a_bad_answer_is_one_sentence_and_leaves_nothing(
     answer: str, cause: str, template: Path, tmp_path: Path
 ) -> None:
+    """One of each kind; test_render.py has all of them."""
     done = typed(template, "scripts/new", tmp_path / "a/b", "--data", answer, **NO_ENGINE)
     assert cause in assert_one_sentence(done)
     assert not (tmp_path / "a").exists()
