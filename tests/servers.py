@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import BACKEND, Project, Render
+from tests.forks import forks
 from tests.report import cannot_run
-from tests.support import MODELS, NewDatabase, execute, load, run, succeed
+from tests.support import MODELS, NewDatabase, environment, execute, load, succeed
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +50,7 @@ def with_models(render: Render, new_database: NewDatabase) -> Project:
     url = new_database()
     for name, text in MODELS.items():
         (project.backend / "app" / "models" / name).write_text(text)
-        succeed(run(project.backend, "upgrade", "head", url=url))
-        succeed(
-            run(project.backend, "revision", "--autogenerate", "-m", f"add {name[:-3]}", url=url)
-        )
+        for words in ["upgrade", "head"], ["revision", "--autogenerate", "-m", f"add {name[:-3]}"]:
+            succeed(forks().run("alembic", words, project.backend, environment(url)))
     project.commit("models")
     return project

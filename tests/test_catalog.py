@@ -1,7 +1,8 @@
-"""The template's tests/catalog.py sees all that `pg_dump --schema-only` sees, without false alarms.
+"""The template's tests/catalog.py sees every change of a schema, and nothing but changes.
 
-Each change is made to a rich database and undone. Where the dumps differ the snapshots must, and a
-line of the difference must name what was changed; once it is undone nothing may be left.
+Each change is made to a rich database and undone: a line of the difference must name what was
+changed, and once it is undone nothing may be left. `pg_dump --schema-only` is the peer: what it
+does not show is no difference, but for the few changes that are said to be missing in it.
 """
 
 import importlib
@@ -23,7 +24,7 @@ import pytest
 from sqlalchemy import URL
 
 BACKEND = Path(__file__).resolve().parents[1] / "template" / "{{ backend_dir }}"
-WORKERS = 4  # databases, each with a thread: nearly all the time is that of pg_dump
+WORKERS = 4  # databases, each with a thread
 
 BASE = """
 CREATE TABLE alembic_version (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);
@@ -1245,7 +1246,7 @@ class Result:
     """What a change made of the database, and what was left of it once it was undone."""
 
     lines: list[str]
-    dumps_differ: bool
+    dumps_differ: bool | None  # None: nobody asked
     left: list[str]
 
 
@@ -1357,7 +1358,8 @@ class Databases:
         fresh = False
         try:
             self.execute(url, change.do)
-            lines, differ = self.difference(url), self.dump_of(url) != self.dump
+            lines = self.difference(url)
+            differ = None if change.dumped else self.dump_of(url) != self.dump
             if not change.undo:
                 return Result(lines, differ, [])
             self.execute(url, change.undo)
@@ -1399,17 +1401,17 @@ def results(
     if not futures:
         return
     made = [future.result() for future in futures.values() if not future.exception()]
-    caught, seen = sum(bool(it.lines) for it in made), sum(it.dumps_differ for it in made)
+    caught, missing = sum(bool(it.lines) for it in made), [it.dumps_differ for it in made]
     capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
     with capture.global_and_fixture_disabled():
         print(
             f"\nPostgreSQL {databases.version}: of {len(futures)} changes "
-            f"catalog.py shows {caught}, pg_dump {seen}"
+            f"catalog.py shows {caught}, {missing.count(False)} of which pg_dump does not show"
         )
 
 
 @pytest.mark.parametrize("change", ALL_CHANGES, ids=lambda change: change.what)
-def test_what_pg_dump_shows_the_catalog_shows(
+def test_a_change_is_shown_until_it_is_undone(
     change: Change, databases: Databases, results: dict[str, Future[Result]]
 ) -> None:
     if change.since > databases.version:
@@ -1418,7 +1420,7 @@ def test_what_pg_dump_shows_the_catalog_shows(
         return
     made = results.get(change.what)
     result = made.result() if made else databases.make(change)
-    assert result.dumps_differ is change.dumped
+    assert not result.dumps_differ
     assert any(change.line in line for line in result.lines), "\n".join(result.lines)
     assert not result.left
 

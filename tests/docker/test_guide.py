@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, WORKING_TREE, git
+from tests.conftest import WORKING_TREE, git
 from tests.docker.conftest import Service, free_port
 from tests.guide import Command, follow, steps
 
@@ -41,7 +41,7 @@ def test_a_newcomer_to_this_repository_sees_what_its_readme_shows(
     environment = with_copier(
         {
             "PATH": os.environ["PATH"],
-            "SCRIPTS_VENV": str(ROOT / ".venv"),  # the same lock: it need not be installed again
+            "SCRIPTS_VENV": sys.prefix,  # the same lock: it need not be installed again
             "POSTGRES_PORT": str(free_port()),
             "PYTEST_ADDOPTS": "tests/test_render.py -k python_version",  # the rest runs already
         }
