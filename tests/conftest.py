@@ -35,6 +35,7 @@ from tests.report import (
     pytest_terminal_summary,
 )
 
+# Where pytest looks for them.
 __all__ = ["pytest_collection_modifyitems", "pytest_sessionfinish", "pytest_terminal_summary"]
 
 ROOT = Path(__file__).resolve().parents[1]

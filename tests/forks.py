@@ -1,4 +1,4 @@
-"""Commands of a rendered project, quickly: forks of a process that has imported the libraries.
+"""Commands and scripts of a rendered project, quickly: forks of a process that has the libraries.
 
 Nothing of the project is imported before the fork; each command has an environment, a folder and
 an exit code of its own, as in a process that was started for it.

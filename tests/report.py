@@ -12,6 +12,8 @@ import pytest
 
 DOCKER = Path(__file__).resolve().parent / "docker"
 KINDS = ("fast", "server", "docker")
+# Begun before the others of their kind, so that no worker is left alone with one at the end.
+LONGEST = {"test_acceptance.py", "test_faults.py", "test_guide.py", "test_update.py"}
 
 
 def kind_of(item: pytest.Item) -> str:
@@ -20,12 +22,12 @@ def kind_of(item: pytest.Item) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, Docker last."""
+    """Fast tests first, Docker last, and of each kind the longest files first."""
     for item in items:
         if item.path.is_relative_to(DOCKER):
             item.add_marker("docker")
         item.user_properties.append(("kind", kind_of(item)))  # for the reports of it
-    items.sort(key=lambda item: KINDS.index(kind_of(item)))
+    items.sort(key=lambda item: (KINDS.index(kind_of(item)), item.path.name not in LONGEST))
 
 
 def cannot_run(why: str, command: str) -> None:
