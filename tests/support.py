@@ -16,6 +16,8 @@ from sqlalchemy import URL
 
 SHAPES = ["backend", ".", "services/api"]
 BIN = Path(sys.executable).parent
+# What is kept from run to run, as pip's and uv's downloads are.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "copier-postgres"
 PROGRAMS = {
     "alembic": [str(BIN / "alembic")],
     "app.migrate": [sys.executable, "-m", "app.migrate"],

@@ -1,6 +1,5 @@
 """What lands passes its own linters, as rendered and where it stands in the template; so do we."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import yaml
 
 from tests.conftest import BACKEND, ROOT, Project, Render
 from tests.report import cannot_run
-from tests.support import MODELS, SHAPES, environment
+from tests.support import CACHE, MODELS, SHAPES, environment
 
 pytest_plugins = ["tests.servers"]
 
@@ -24,9 +23,8 @@ LINTERS = {
 
 @pytest.fixture(scope="session")
 def mypy_cache() -> Path:
-    """Kept from run to run, as pip's and uv's are: most of the time goes into the libraries."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "copier-postgres" / "mypy"
+    """Kept from run to run, since most of the time goes into the libraries."""
+    return CACHE / "mypy"
 
 
 def lint(folder: Path, linter: str, mypy_cache: Path, *files: str) -> None:
