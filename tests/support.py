@@ -2,10 +2,14 @@
 
 import importlib.util
 import os
+import secrets
+import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import cycle
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,6 +100,28 @@ def execute(url: URL, statement: str | sql.Composable, *parameters: object) -> l
             return cursor.fetchall() if cursor.description else []
     finally:
         connection.close()
+
+
+@cache
+def _ports() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 20_000 + worker % 24 * 500
+    start = secrets.randbelow(500)  # another run may have begun just now
+    return cycle(first + (start + n) % 500 for n in range(500))
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that stays free until the caller takes it, at once or after a while.
+
+    The system gives ports from 32768 (Linux) or 49152 (macOS, Windows) upwards to whoever asks for
+    any and to outgoing connections: one of those would be gone when a server is started again. So
+    this one is below, and each worker of pytest-xdist has a part of its own.
+    """
+    for port in _ports():
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+    raise AssertionError  # not reached
 
 
 NewDatabase = Callable[[], URL]

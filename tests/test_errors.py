@@ -18,7 +18,16 @@ from sqlalchemy import URL
 
 from tests.conftest import BACKEND, Render
 from tests.forks import Forks, forks
-from tests.support import Done, NewDatabase, environment, execute, load, succeed, write_revision
+from tests.support import (
+    Done,
+    NewDatabase,
+    environment,
+    execute,
+    free_port,
+    load,
+    succeed,
+    write_revision,
+)
 
 pytest_plugins = ["tests.servers"]
 pytestmark = pytest.mark.server
@@ -215,8 +224,7 @@ def test_an_unknown_host(cli: CommandLine, backend: Path) -> None:
 
 
 def test_a_port_where_nobody_listens(cli: CommandLine, backend: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     cli.fails(
         backend,
         "upgrade",

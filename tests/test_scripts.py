@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.conftest import ROOT, Render, git
+from tests.support import free_port
 
 NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent"}
 SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if os.access(path, os.X_OK))
@@ -132,12 +133,11 @@ class Made:
 
 
 def listener() -> socket.socket:
-    """Another program on a port whose next one is free."""
-    while True:
-        other = socket.create_server(("127.0.0.1", 0))
-        if is_free(int(other.getsockname()[1]) + 1):
-            return other
-        other.close()
+    """Another program on a port whose next one is free, and stays so."""
+    port, following = free_port(), free_port()
+    while following != port + 1:
+        port, following = following, free_port()
+    return socket.create_server(("127.0.0.1", port))
 
 
 def is_free(port: int) -> bool:

@@ -6,7 +6,6 @@ The docker CLI is called as users call it; the SDK looks inside.
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Generator
@@ -23,6 +22,7 @@ from docker.models.containers import Container
 
 from tests.conftest import Project, Render
 from tests.report import cannot_run
+from tests.support import free_port
 
 PATIENCE = 900  # seconds: a cold build on a slow network; a limit, not an expectation
 WAY_OUT = "scripts/test --docker"
@@ -174,12 +174,6 @@ def slug(engine: docker.DockerClient) -> Generator[str]:
             engine.images.remove(name, force=True)
         except ImageNotFound:
             continue
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import WORKING_TREE, git
-from tests.docker.conftest import Service, free_port
+from tests.docker.conftest import Service
 from tests.guide import Command, follow, steps
+from tests.support import free_port
 
 
 def with_copier(environment: dict[str, str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ import psycopg2
 from sqlalchemy import URL
 
 from tests.migrations.service import Done, Service
+from tests.support import free_port
 
 ROWS = 1000
 
@@ -203,7 +204,7 @@ class KeptServer:
         Path(self._parent.name).chmod(0o755)  # as root the server is another user
         self._folder = Path(self._parent.name) / "server"
         self.data = self._folder / "pgdata"
-        self._port = postgres._free_port()
+        self._port = free_port()
         self._manager: Any = None
 
     def __enter__(self) -> Self:

@@ -16,6 +16,7 @@ from sqlalchemy import URL
 from tests.migrations.service import Service
 from tests.migrations.table import Guide
 from tests.report import cannot_run
+from tests.support import free_port
 
 PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/bin:/usr/bin:/opt/homebrew/bin")
 
@@ -69,11 +70,9 @@ def pgbouncer(url: URL, port: int, **settings: str) -> Generator[URL]:
     ("mode", "ignored"),
     [("transaction", ""), *((m, "options") for m in ("transaction", "session", "statement"))],
 )
-def test_a_pooler_is_refused(
-    service: Service, postgres: object, mode: str, ignored: str, guide: Guide
-) -> None:
+def test_a_pooler_is_refused(service: Service, mode: str, ignored: str, guide: Guide) -> None:
     row = guide["a pooler stands before the server"]
-    port = postgres._free_port()  # type: ignore[attr-defined]
+    port = free_port()
     settings = {"pool_mode": mode, "ignore_startup_parameters": f"extra_float_digits,{ignored}"}
     with pgbouncer(service.url, port, **settings) as pooled:
         address = pooled.render_as_string(hide_password=False)
