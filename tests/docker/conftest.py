@@ -211,6 +211,10 @@ def new_service(
             yield service
         finally:
             service.compose("down", "-v", "--remove-orphans", "-t", "1", status=None)
+            # An update may have taken one from docker-compose.yml.
+            mine = {"label": f"com.docker.compose.project={name}"}
+            for volume in engine.volumes.list(filters=mine):
+                volume.remove()
             shutil.rmtree(place)
 
     return new_service
