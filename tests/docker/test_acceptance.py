@@ -1,5 +1,6 @@
 """From a copy to a migrated database with two models and back, in the shapes that we support."""
 
+import os
 import re
 import stat
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.docker.conftest import Service
+from tests.support import CACHE
 
 SOMEBODY = {"uid": 1000, "gid": 1001}
 PRIVATE = {"mask": 0o077, "folder": "My Projects/demo shop"}  # a umask, and a space in the path
@@ -170,8 +172,9 @@ def test_two_models_go_up_and_down_and_up_again(
     shop.migrate("upgrade", "head")
     assert schema(shop) == TEST_MODELS | USERS
 
-    the_suite_is_green(shop)
-    assert schema(shop) == TEST_MODELS | USERS  # the suite has its own databases
+    if shape["backend_dir"] != "backend":  # a reader of the README runs that one's
+        the_suite_is_green(shop)
+        assert schema(shop) == TEST_MODELS | USERS  # the suite has its own databases
     the_caller_owns_everything(shop, files)
 
 
@@ -182,7 +185,11 @@ def test_the_code_may_stand_at_the_top(service: Callable[..., Service]) -> None:
     files.append(shown(shop, new_revision(shop, "--autogenerate", "-m", "add both")))
     the_suite_is_green(shop)
     linters = "ruff check . && ruff format --check . && mypy"
-    assert "Success" in shop.compose("run", "--rm", "test", "sh", "-c", linters).stdout
+    kept = CACHE / "mypy" / "container"
+    kept.mkdir(parents=True, exist_ok=True)
+    os.chown(kept, shop.uid, shop.gid)
+    words = ["run", "--rm", f"--volume={kept}:/tmp/mypy", "test", "sh", "-c", linters]
+    assert "Success" in shop.compose(*words).stdout
     the_caller_owns_everything(shop, files)
 
 
