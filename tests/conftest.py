@@ -37,6 +37,7 @@ from tests.report import (
 
 # Where pytest looks for them.
 __all__ = ["pytest_collection_modifyitems", "pytest_sessionfinish", "pytest_terminal_summary"]
+pytest_plugins = ["tests.servers"]
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKEND = ROOT / "template" / "{{ backend_dir }}"

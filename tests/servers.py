@@ -1,10 +1,11 @@
-"""Fixtures on a PostgreSQL server: for a module that says `pytest_plugins = ["tests.servers"]`."""
+"""Fixtures on a PostgreSQL server."""
 
+import os
+import secrets
 from collections.abc import Generator
-from itertools import count
 
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 from tests.conftest import BACKEND, Project, Render
 from tests.forks import forks
@@ -13,8 +14,8 @@ from tests.support import MODELS, NewDatabase, environment, execute, load, succe
 
 
 @pytest.fixture(scope="session")
-def server() -> Generator[URL]:
-    """A server for all tests of this run, by the launcher that users get."""
+def own_server() -> Generator[URL]:
+    """A server that nobody else uses, by the launcher that users get."""
     launcher = load(BACKEND / "tests" / "postgres.py")
     try:
         manager = launcher.postgres_server()
@@ -31,16 +32,28 @@ def server() -> Generator[URL]:
 
 
 @pytest.fixture(scope="session")
-def new_database(server: URL) -> NewDatabase:
-    """Makes empty databases; they end with the server."""
-    numbers = count()
+def server(request: pytest.FixtureRequest) -> URL:
+    """That of TEST_DATABASE_URL, as in docker-compose.yml; without it one of one's own."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        return make_url(given).set(drivername="postgresql", database="postgres")
+    url: URL = request.getfixturevalue("own_server")
+    return url
+
+
+@pytest.fixture(scope="session")
+def new_database(server: URL) -> Generator[NewDatabase]:
+    """Makes empty databases, gone after the tests."""
+    names = []
 
     def create() -> URL:
-        name = f"demo_{next(numbers)}"
-        execute(server, f'CREATE DATABASE "{name}" TEMPLATE template0')
-        return server.set(database=name)
+        names.append(f"demo_{secrets.token_hex(4)}")
+        execute(server, f'CREATE DATABASE "{names[-1]}" TEMPLATE template0')
+        return server.set(database=names[-1])
 
-    return create
+    yield create
+    if "TEST_DATABASE_URL" in os.environ:
+        for name in names:
+            execute(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @pytest.fixture(scope="session")

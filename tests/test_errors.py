@@ -29,7 +29,6 @@ from tests.support import (
     write_revision,
 )
 
-pytest_plugins = ["tests.servers"]
 pytestmark = pytest.mark.server
 
 ExitCode = load(BACKEND / "app" / "core" / "problems.py").ExitCode
@@ -171,7 +170,7 @@ def test_a_wrong_password(cli: CommandLine, backend: Path, url: URL) -> None:
         "head",
         url=url.set(password=PASSWORD),
         code=ExitCode.REFUSED,
-        error=rf"PostgreSQL at 127\.0\.0\.1:{url.port}: .* refused the password of user postgres",
+        error=rf"PostgreSQL at {url.host}:{url.port}: .* refused the password of user postgres",
         remedy="volume keeps the first one",
     )
 

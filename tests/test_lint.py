@@ -12,8 +12,6 @@ from tests.conftest import BACKEND, ROOT, Project, Render
 from tests.report import cannot_run
 from tests.support import CACHE, MODELS, SHAPES, environment
 
-pytest_plugins = ["tests.servers"]
-
 LINTERS = {
     "ruff check": ["ruff", "check", "--no-cache", "."],
     "ruff format": ["ruff", "format", "--no-cache", "--check", "."],

@@ -29,7 +29,6 @@ from tests.support import (
     succeed,
 )
 
-pytest_plugins = ["tests.servers"]
 pytestmark = pytest.mark.server
 
 
@@ -135,9 +134,10 @@ def test_its_suite_passes_for_an_ordinary_user_and_two_workers(
 
 
 def test_its_suite_passes_with_models_on_a_given_server_and_changes_nothing_there(
-    with_models: Project, server: URL, new_database: NewDatabase
+    with_models: Project, own_server: URL
 ) -> None:
-    mine = new_database()
+    server, mine = own_server, own_server.set(database="mine")
+    execute(server, "CREATE DATABASE mine")
     execute(mine, "CREATE TABLE users (id int PRIMARY KEY, name text)")
     execute(mine, "INSERT INTO users SELECT n, 'user ' || n FROM generate_series(1, 100) n")
 

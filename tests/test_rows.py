@@ -8,7 +8,6 @@ import pytest
 from tests.conftest import BACKEND
 from tests.support import NewDatabase, execute, load
 
-pytest_plugins = ["tests.servers"]
 pytestmark = pytest.mark.server
 
 TABLES = """

@@ -17,7 +17,6 @@ from tests.conftest import Project, Render
 from tests.forks import forks
 from tests.support import environment
 
-pytest_plugins = ["tests.servers"]
 pytestmark = pytest.mark.server
 
 TABLES = """

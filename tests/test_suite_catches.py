@@ -22,7 +22,6 @@ from tests.conftest import Project, Render
 from tests.forks import forks
 from tests.support import environment, execute
 
-pytest_plugins = ["tests.servers"]
 pytestmark = pytest.mark.server
 
 
@@ -763,19 +762,19 @@ def test_shapes_are_caught_and_named(render: Render, server: URL) -> None:
 
 
 def test_what_a_killed_run_left_behind_is_dropped_and_a_live_run_is_not(
-    rendered: Render, server: URL
+    rendered: Render, own_server: URL
 ) -> None:
     project = rendered()
     dead, live = "test_00000000_main_worker", "test_11111111_main_worker"
     for name in (dead, live, "test_mine"):
-        execute(server, f'CREATE DATABASE "{name}"')
+        execute(own_server, f'CREATE DATABASE "{name}"')
     alive = psycopg2.connect(
-        server.render_as_string(hide_password=False), application_name="test_11111111"
+        own_server.render_as_string(hide_password=False), application_name="test_11111111"
     )
-    code, output = suite(project, server, "tests/test_database.py")
+    code, output = suite(project, own_server, "tests/test_database.py")
     assert code == 0, output
     alive.close()
-    names = {name for (name,) in execute(server, "SELECT datname FROM pg_database")}
+    names = {name for (name,) in execute(own_server, "SELECT datname FROM pg_database")}
     assert {live, "test_mine"} <= names
     assert not {
         name for name in names if name.startswith("test_") and name not in {live, "test_mine"}

@@ -39,8 +39,6 @@ from tests.update.judge import File, Tree, judge
 from tests.update.releases import NEXT, RECORDS, SHIPPED, recorded, repository
 from tests.update.trial import STARTER, Outcome, Plan, Workshop, commit, tree, update
 
-pytest_plugins = ["tests.servers"]
-
 PROJECTS = int(os.environ.get("UPDATE_PROJECTS", "300" if os.environ.get("CI") == "true" else "60"))
 SEED = int(os.environ.get("UPDATE_SEED", "0"))
 RAW = 8  # releases to come that change any line

@@ -86,7 +86,7 @@ def test_new_again_keeps_the_data_and_the_port(made: Made) -> None:
 
 @pytest.mark.usefixtures("engine")
 def test_the_suite_runs_in_the_maintainers_container(template: Path, workplace: Path) -> None:
-    """As the owner of the repository, in which it writes nothing."""
+    """As the owner of the repository, in which it writes nothing; with the server beside it."""
     clone = workplace / "clone"
     shutil.copytree(template, clone)
     git(clone, "tag", "--delete", WORKING_TREE)  # the suite makes it in a clone of its own
@@ -96,7 +96,7 @@ def test_the_suite_runs_in_the_maintainers_container(template: Path, workplace: 
     name = f"suite-{secrets.token_hex(4)}"
     tests = [
         "tests/test_scripts.py::test_new_without_dest_says_so",
-        "tests/test_errors.py::test_an_unknown_database",
+        "tests/test_errors.py::test_a_wrong_password",
     ]
     try:
         words = ["docker", "compose", "run", "--rm", "test", "-n", "0", *tests]
@@ -107,6 +107,8 @@ def test_the_suite_runs_in_the_maintainers_container(template: Path, workplace: 
         trust = ["-c", f"safe.directory={clone}"]
         status = git(clone, *trust, "status", "--short", "--ignored")
         assert not status
+        logs = typed(clone, "docker", "compose", "logs", "postgres", COMPOSE_PROJECT_NAME=name)
+        assert 'password authentication failed for user "postgres"' in logs.stdout
     finally:
         down = ["docker", "compose", "down", "-v", "--rmi", "local", "-t", "1"]
         typed(clone, *down, COMPOSE_PROJECT_NAME=name)

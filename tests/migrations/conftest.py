@@ -29,15 +29,6 @@ def postgres() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def own_server(postgres: ModuleType) -> Generator[URL]:
-    """A server for these tests: some change its settings or fill its connections."""
-    with postgres.postgres_server() as server:
-        yield URL.create(
-            "postgresql", server.user, server.password, server.host, server.port, "postgres"
-        )
-
-
-@pytest.fixture(scope="session")
 def backend(rendered: Render) -> Path:
     """A rendered project's backend, compiled; copied by each service."""
     path = rendered().backend
