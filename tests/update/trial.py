@@ -12,7 +12,7 @@ import copier
 from copier import Settings
 
 from tests.conftest import git  # first: it isolates git before Copier is imported
-from tests.quick import quickened
+from tests.quick import pack, quickened
 from tests.update.edits import ANSWERS, User
 from tests.update.judge import File, Tree, Verdict, judge
 
@@ -79,6 +79,7 @@ class Workshop:
         )
         git(path, "init", "--quiet", "-b", "main")
         commit(path)
+        pack(path)
         return path
 
     def project(self, tag: str, backend_dir: str = "backend", **answers: str) -> Path:
