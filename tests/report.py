@@ -14,7 +14,11 @@ DOCKER = Path(__file__).resolve().parent / "docker"
 KINDS = ("fast", "server", "docker")
 # Begun before the others of their kind, so that no worker is left alone with one at the end.
 LONGEST = {
-    *("test_acceptance.py", "test_faults.py", "test_guide.py", "test_scripts.py", "test_update.py")
+    "test_acceptance.py",
+    "test_faults.py",
+    "test_guide.py",
+    "test_scripts.py",
+    "test_update.py",
 }
 
 

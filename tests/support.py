@@ -117,11 +117,13 @@ def free_port() -> int:
     any and to outgoing connections: one of those would be gone when a server is started again. So
     this one is below, and each worker of pytest-xdist has a part of its own.
     """
-    for port in _ports():
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
-    raise AssertionError  # not reached
+    return next(port for port in _ports() if is_free(port))
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 NewDatabase = Callable[[], URL]

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.conftest import ROOT, Render, git
-from tests.support import free_port
+from tests.support import free_port, is_free
 
 NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent"}
 SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if os.access(path, os.X_OK))
@@ -138,12 +138,6 @@ def listener() -> socket.socket:
     while following != port + 1:
         port, following = following, free_port()
     return socket.create_server(("127.0.0.1", port))
-
-
-def is_free(port: int) -> bool:
-    """Whether nothing listens there."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 @pytest.fixture(scope="module")
