@@ -1,4 +1,4 @@
-"""What several test modules share: a rendered project's commands, models and revisions."""
+"""What several test modules share: commands, models and revisions of a project; servers' ports."""
 
 import importlib.util
 import os
