@@ -5,6 +5,7 @@ import secrets
 import signal
 import socket
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from functools import partial
@@ -116,6 +117,32 @@ def test_a_signal_ends_the_running_statement_at_once(
     running = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'"
     wait_for(service, running.replace("count(*)", "1") + " HAVING count(*) = 0")
     assert service.version() == ["kept"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "exec(\"op.execute('SELECT 42'); time.sleep(60)\")",
+        """
+        class Destroyed:
+            def __del__(self):
+                op.execute("SELECT 42")
+                time.sleep(60)
+
+        Destroyed()
+        """,
+    ],
+    ids=["exec", "a destructor"],
+)
+def test_a_signal_counts_where_python_loses_it_or_its_number(service: Service, code: str) -> None:
+    service.add("asleep", f"{textwrap.dedent(code)}\nop.execute('SELECT pg_sleep(600)')")
+    process = service.process()
+    wait_for(service, "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT 42'")
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert err.count("Error: interrupted") == 1
+    assert "Traceback" not in err
 
 
 def test_a_signal_is_heard_while_waiting_for_the_lock_and_for_the_server(

@@ -5,8 +5,10 @@ without this, `docker stop` and Ctrl-C would wait for the statement's end. The w
 is written to at once, from C, and the thread that reads it cancels the statement.
 """
 
+import _thread
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -16,24 +18,41 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
+class Interrupted(KeyboardInterrupt):
+    """By the signal of this number.
+
+    A class of its own: where KeyboardInterrupt itself has passed through `exec` or `eval`, which
+    dataclasses and named tuples use, Python ends with SIGINT's exit code, whatever it is given.
+    """
+
+
 @contextmanager
 def interrupted_by_signals() -> Generator[None]:
-    """Within the block a signal raises KeyboardInterrupt with its number.
+    """Within the block a signal raises Interrupted.
 
     For the main thread of a command line only: a program has signal handlers of its own. Without
     a handler, SIGTERM would not reach the first process of a container at all.
 
     Raises:
-        KeyboardInterrupt: by a signal.
+        Interrupted: by a signal.
     """
 
     def interrupt(number: int, _frame: object) -> None:
-        raise KeyboardInterrupt(number)
+        raise Interrupted(number)
+
+    def again(lost: "sys.UnraisableHookArgs") -> None:
+        """Python lets go of an exception in a destructor, and of one where an import ends."""
+        if isinstance(lost.exc_value, Interrupted):  # once more, when that is over
+            threading.Timer(0.01, _thread.interrupt_main, lost.exc_value.args).start()
+        else:
+            hook(lost)
 
     handlers = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+    hook, sys.unraisablehook = sys.unraisablehook, again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
