@@ -5,7 +5,6 @@ import secrets
 import signal
 import socket
 import sys
-import textwrap
 import time
 from collections.abc import Callable
 from functools import partial
@@ -119,23 +118,28 @@ def test_a_signal_ends_the_running_statement_at_once(
     assert service.version() == ["kept"]
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "exec(\"op.execute('SELECT 42'); time.sleep(60)\")",
-        """
-        class Destroyed:
-            def __del__(self):
-                op.execute("SELECT 42")
-                time.sleep(60)
+IN_EXEC = "exec(\"op.execute('SELECT 42'); time.sleep(60)\")"
+IN_DESTRUCTOR = """
+class Destroyed:
+    def __del__(self):
+        op.execute("SELECT 42")
+        time.sleep(60)
 
-        Destroyed()
-        """,
-    ],
-    ids=["exec", "a destructor"],
+Destroyed()
+"""
+CANCELLED = "op.execute('SELECT pg_cancel_backend(pg_backend_pid())')"
+LONG = "op.execute('SELECT pg_sleep(600)')"
+
+
+@pytest.mark.parametrize(
+    ("code", "then"),
+    [(IN_EXEC, LONG), (IN_DESTRUCTOR, LONG), (IN_DESTRUCTOR, CANCELLED)],
+    ids=["in exec", "in a destructor", "in a destructor before an error"],
 )
-def test_a_signal_counts_where_python_loses_it_or_its_number(service: Service, code: str) -> None:
-    service.add("asleep", f"{textwrap.dedent(code)}\nop.execute('SELECT pg_sleep(600)')")
+def test_a_signal_counts_where_python_loses_it_or_its_number(
+    service: Service, code: str, then: str
+) -> None:
+    service.add("asleep", f"{code}\n{then}")
     process = service.process()
     wait_for(service, "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT 42'")
     process.terminate()

@@ -40,10 +40,14 @@ def interrupted_by_signals() -> Generator[None]:
     def interrupt(number: int, _frame: object) -> None:
         raise Interrupted(number)
 
+    retries: list[threading.Timer] = []
+
     def again(lost: "sys.UnraisableHookArgs") -> None:
         """Python lets go of an exception in a destructor, and of one where an import ends."""
-        if isinstance(lost.exc_value, Interrupted):  # once more, when that is over
-            threading.Timer(0.01, _thread.interrupt_main, lost.exc_value.args).start()
+        if isinstance(lost.exc_value, Interrupted):  # once more, when that is surely over
+            retry = threading.Timer(0.5, _thread.interrupt_main, lost.exc_value.args)
+            retry.start()
+            retries.append(retry)
         else:
             hook(lost)
 
@@ -51,7 +55,13 @@ def interrupted_by_signals() -> Generator[None]:
     hook, sys.unraisablehook = sys.unraisablehook, again
     try:
         yield
+    except Exception as error:
+        if retries:  # it is of the statement that was cancelled
+            raise Interrupted(*retries[-1].args) from error
+        raise
     finally:
+        for retry in retries:
+            retry.cancel()
         sys.unraisablehook = hook
         for number, handler in handlers.items():
             signal.signal(number, handler)
