@@ -300,7 +300,7 @@ def _watch(binaries: Path, data: Path | None, port: int, user: str, password: st
         if not data:
             options += ["--no-sync"]
             settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
-            if _major(version) >= 16:  # 32 random hex digits need no slow hash at each connection
+            if _major(version) >= 16:  # (15 lacks it) a random password needs no slow hash
                 options += ["--set=scram_iterations=1"]
         if not (home / "pgdata").exists():
             _initdb([binaries / "initdb", *options], home, password, process)
