@@ -157,6 +157,25 @@ def stopped(lab: Lab, database: Service, part: float, init: bool) -> Done:
         return ended(container)
 
 
+def test_a_container_that_lost_its_network_is_stopped_before_it_is_killed(lab: Lab) -> None:
+    """Docker gives it ten seconds."""
+    database = lab.database()
+    network = lab.shop.engine.networks.get(f"{lab.shop.name}_default")
+    with closing(psycopg2.connect(database.url.render_as_string(hide_password=False))) as holder:
+        holder.cursor().execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+        with lab.container(environment=database.variables, init=True) as container:
+            lines = container.logs(stream=True)
+            next(line for line in lines if b"Waiting for another" in line)
+            network.disconnect(container)
+            time.sleep(2.5)  # it asks for the lock every two seconds at least
+            container.stop()
+            list(lines)  # the SDK closes what is read to the end
+            done = ended(container)
+    assert done.returncode == 143, done
+    assert "Error: interrupted" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def spread(seed: int, groups: int = 4) -> list[list[float]]:
     """Twenty moments, in groups that have early and late ones."""
     parts = moments(seed, 20)

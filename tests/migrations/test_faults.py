@@ -118,6 +118,31 @@ def test_a_signal_ends_the_running_statement_at_once(
     assert service.version() == ["kept"]
 
 
+@pytest.mark.parametrize("all_of_it", [True, False], ids=["all of it", "one session"])
+def test_a_signal_ends_a_migration_whose_server_hangs(service: Service, all_of_it: bool) -> None:
+    """Its kernel still answers, so that no keepalive ends the connection, nor the cancelling."""
+    service.add("kept", 'op.execute("CREATE TABLE kept ()")')
+    service.add("slow", 'op.execute("SELECT pg_sleep(600)")')
+    running = service.start()
+    of_it = "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'"
+    wait_for(service, of_it)
+    [[backend]] = service.sql(of_it)
+    postmaster = int(Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()[1])
+    stopped = [postmaster, backend] if all_of_it else [backend]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        running.kill(signal.SIGTERM)
+        done = running.wait(30)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    assert (done.returncode, done.stderr.count("Error: interrupted")) == (143, 1), done
+    assert "Traceback" not in done.stderr
+    wait_for(service, of_it.replace("pid", "1", 1) + " HAVING count(*) = 0")
+    assert service.version() == ["kept"]
+
+
 IN_EXEC = "exec(\"op.execute('SELECT 42'); time.sleep(60)\")"
 IN_DESTRUCTOR = """
 class Destroyed:

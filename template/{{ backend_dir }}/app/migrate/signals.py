@@ -10,12 +10,17 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False  # nothing heavy is imported: a run with nothing to do has handlers too
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+# Seconds for the server to answer, and to end a cancelled statement; `docker stop` waits for ten.
+PATIENCE = 4
+# "May I speak TLS?" A server answers before it asks who is there (PostgreSQL, Message Formats).
+SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -42,45 +47,59 @@ def interrupted_by_signals() -> Generator[None]:
 
     retries: list[threading.Timer] = []
 
-    def again(lost: "sys.UnraisableHookArgs") -> None:
-        """Python lets go of an exception in a destructor, and of one where an import ends."""
-        if isinstance(lost.exc_value, Interrupted):  # once more, when that is surely over
-            retry = threading.Timer(0.5, _thread.interrupt_main, lost.exc_value.args)
+    def let_go(error: BaseException | None, otherwise: Callable[[], None]) -> None:
+        """Python lets go of an exception in a destructor, and of one where an import ends.
+
+        psycopg2 prints one that comes while it reads why a connection broke off.
+        """
+        if isinstance(error, Interrupted):  # once more, when that is surely over
+            retry = threading.Timer(0.5, _thread.interrupt_main, error.args)
             retry.start()
             retries.append(retry)
         else:
-            hook(lost)
+            otherwise()
 
     handlers = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
-    hook, sys.unraisablehook = sys.unraisablehook, again
+    ignore, show = sys.unraisablehook, sys.excepthook
+    sys.unraisablehook = lambda lost: let_go(lost.exc_value, lambda: ignore(lost))
+    sys.excepthook = lambda *lost: let_go(lost[1], lambda: show(*lost))
     try:
         yield
     except Exception as error:
-        if retries:  # it is of the statement that was cancelled
+        if retries:  # it is of the statement that was cancelled, or of the connection that was shut
             raise Interrupted(*retries[-1].args) from error
         raise
     finally:
         for retry in retries:
             retry.cancel()
-        sys.unraisablehook = hook
+        sys.unraisablehook, sys.excepthook = ignore, show
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 @contextmanager
 def cancelled_by_signals(connection: "Connection") -> Generator[None]:
-    """Within the block a signal cancels the statement that runs on `connection`, too."""
+    """Within the block a signal cancels the statement that runs on `connection`, too.
+
+    Where the server or the network hangs, nothing can be cancelled: the connection is shut.
+    """
     import psycopg2
 
     driver = connection.connection.driver_connection
     assert driver is not None
     reader, writer = socket.socketpair()
     writer.setblocking(False)
+    line = socket.socket(fileno=socket.dup(driver.fileno()))
 
     def cancel() -> None:
-        while reader.recv(1):
-            with suppress(psycopg2.Error):  # the server has gone already
-                driver.cancel()
+        with suppress(OSError):  # the connection is no more
+            try:
+                while reader.recv(1):
+                    reader.settimeout(PATIENCE)
+                    _wait_for_an_answer(line)
+                    driver.cancel()
+            except (OSError, psycopg2.Error):
+                line.shutdown(socket.SHUT_RDWR)
 
     thread = threading.Thread(target=cancel, daemon=True)
     thread.start()
@@ -94,3 +113,17 @@ def cancelled_by_signals(connection: "Connection") -> Generator[None]:
         writer.close()  # ends the thread
         thread.join()
         reader.close()
+        line.close()
+
+
+def _wait_for_an_answer(line: socket.socket) -> None:
+    """Have the server of a connection say anything; psycopg2's `cancel` waits without end for it.
+
+    Raises:
+        OSError: it was not there, or said nothing for PATIENCE seconds.
+    """
+    with socket.socket(line.family) as probe:
+        probe.settimeout(PATIENCE)
+        probe.connect(line.getpeername())
+        probe.sendall(SSL_REQUEST)
+        probe.recv(1)
