@@ -22,6 +22,7 @@ from tests.forks import forks
 from tests.report import cannot_run
 from tests.support import (
     MODELS,
+    Done,
     NewDatabase,
     environment,
     execute,
@@ -290,6 +291,100 @@ def test_a_bare_app_migrate_upgrades_to_the_head(
     url = new_database()
     succeed(run(rendered().backend, program="app.migrate", url=url))
     assert version(url) == ["baseline"]
+
+
+DEFAULTS = r"""
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.database import Base
+
+
+class Thing(Base):
+    __tablename__ = "things"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(server_default="1")
+    name: Mapped[str] = mapped_column(sa.String(20), server_default="it's")
+    share: Mapped[str | None] = mapped_column(server_default=sa.text("'all'"))
+    made: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+    plain: Mapped[dict] = mapped_column(sa.JSON, server_default='{"a": 1}')
+    text: Mapped[dict] = mapped_column(sa.JSON, server_default=sa.text("'{}'"))
+    binary: Mapped[dict] = mapped_column(JSONB, server_default='{"a": "it\'s 5%"}')
+    binary_text: Mapped[dict] = mapped_column(JSONB, server_default=sa.text("'{}'"))
+    binary_call: Mapped[dict] = mapped_column(JSONB, server_default=sa.func.jsonb_build_array())
+    nothing: Mapped[dict | None] = mapped_column(JSONB, server_default=sa.text("'null'"))
+"""
+CHANGES = [
+    (
+        "Mapped[int] = mapped_column(server_default",
+        "Mapped[int | None] = mapped_column(server_default",
+    ),
+    ('server_default="1"', 'server_default="2"'),
+    ("sa.String(20)", "sa.String(30)"),
+    ("it's", "it's another"),
+    ("'all'", "'half'"),
+    ("'{\"a\": 1}'", "'{\"a\": 2}'"),
+    ("sa.text(\"'{}'\"))\n    binary:", "sa.text(\"'[]'\"))\n    binary:"),
+    ("5%", "6%"),
+    ("sa.text(\"'{}'\"))\n    binary_call", "sa.text(\"'[]'\"))\n    binary_call"),
+    ("jsonb_build_array", "jsonb_build_object"),
+    (", server_default=sa.text(\"'null'\")", ""),
+]
+
+
+def test_autogenerate_sees_each_change_of_a_column_and_nothing_else(
+    render: Render, new_database: NewDatabase
+) -> None:
+    backend, env = render().backend, environment(new_database())
+    model = backend / "app" / "models" / "thing.py"
+
+    def command(*words: str) -> Done:
+        return forks().run("app.migrate", list(words), backend, env)
+
+    def upgrade() -> None:
+        succeed(command("revision", "--autogenerate", "-m", "things"))
+        succeed(command())
+        assert "No new upgrade operations detected" in succeed(command("check"))
+
+    model.write_text(DEFAULTS)
+    succeed(command())
+    upgrade()
+    for old, new in CHANGES:
+        before = model.read_text()
+        assert before.count(old) == 1, old
+        model.write_text(before.replace(old, new))
+        done = command("check")
+        assert done.returncode == 7, f"{old} -> {new}: {done}"
+        assert re.search(r"differ: modify_(type|nullable|default) things\.\w+\n", done.stderr)
+        model.write_text(before)
+    for old, new in CHANGES:
+        model.write_text(model.read_text().replace(old, new))
+    upgrade()
+
+
+def test_a_model_is_found_wherever_it_stands_in_the_folder(
+    render: Render, new_database: NewDatabase
+) -> None:
+    backend, env = render().backend, environment(new_database())
+    models = backend / "app" / "models"
+    files = ["shop/__init__.py", "no_package/two.py", "deep/er/three.py", "_four.py"]
+    for number, name in enumerate(files):
+        (models / name).parent.mkdir(exist_ok=True, parents=True)
+        text = MODELS["user.py"].replace("users", f"users_{number}").replace("User", f"U{number}")
+        (models / name).write_text(text)
+    (models / ".#user.py").symlink_to("somebody@somewhere.1234")  # Emacs edits user.py
+    (models / ".ipynb_checkpoints").mkdir()
+    (models / ".ipynb_checkpoints" / "old.py").write_text("raise RuntimeError\n")
+    succeed(forks().run("app.migrate", [], backend, env))
+    done = forks().run("app.migrate", ["check"], backend, env)
+    assert done.returncode == 7, done.stderr
+    assert set(re.findall(r"add_table (\w+)", done.stderr)) == {
+        f"users_{number}" for number in range(len(files))
+    }
 
 
 # --- as a library, and without the models --------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import ast
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -116,9 +117,11 @@ def test_env_py_needs_no_settings_to_print_sql(monkeypatch: pytest.MonkeyPatch) 
 
 def test_every_file_in_models_is_imported() -> None:
     import_module("app.models")
-    for file in MODELS.rglob("[!_]*.py"):
-        name = ".".join(file.relative_to(BACKEND).with_suffix("").parts)
-        assert name in sys.modules, f"{file} is not imported by app/models/__init__.py"
+    imported = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    for folder, _, names in os.walk(MODELS):
+        for file in (Path(folder, name) for name in names if name.endswith(".py")):
+            hidden = any(part.startswith(".") for part in file.relative_to(MODELS).parts)
+            assert hidden or str(file) in imported, f"{file} is not imported by {MODELS}"
 
 
 def test_every_constraint_gets_a_name() -> None:

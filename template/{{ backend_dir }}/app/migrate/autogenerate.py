@@ -29,15 +29,17 @@ def compare_server_default(
     """
     if not isinstance(model_default, DefaultClause) or inspected_default is None:
         return None
+    text = model_default.arg if isinstance(model_default.arg, str) else None  # else it is SQL
     is_json = isinstance(model.type, JSON)
-    if not isinstance(model_default.arg, str):
-        return inspected_default != rendered_default if is_json else None
-    if not is_json and "'" not in model_default.arg:
+    if not is_json and (text is None or "'" not in text):
         return None
+    inspected_sql = inspected_default.replace("%", "%%")  # as the other is, for the driver
+    if inspected_sql == rendered_default:
+        return False
+    model_sql = f"({rendered_default})" if text is None else "%(text)s"
     kind = "jsonb" if is_json else "text"
     assert context.connection is not None  # autogenerate has no offline mode
     equal = context.connection.exec_driver_sql(
-        f"SELECT ({inspected_default.replace('%', '%%')})::{kind} = %(model)s::{kind}",
-        {"model": model_default.arg},
+        f"SELECT ({inspected_sql})::{kind} = {model_sql}::{kind}", {"text": text}
     )
     return not equal.scalar()
