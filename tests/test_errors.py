@@ -141,6 +141,51 @@ def test_a_missing_or_malformed_variable(
     )
 
 
+@pytest.mark.parametrize(
+    ("rest", "error"),
+    [
+        ("127.0.0.1/shop?schema=public", 'invalid connection option "schema"'),
+        ("127.0.0.1/shop?sslmode=maybe", 'invalid sslmode value: "maybe"'),
+        ("127.0.0.1:99999/shop", 'invalid port number: "99999"'),
+    ],
+)
+def test_a_url_that_libpq_refuses(cli: CommandLine, backend: Path, rest: str, error: str) -> None:
+    cli.fails(
+        backend,
+        "upgrade",
+        "head",
+        code=ExitCode.USAGE,
+        error=f"the settings cannot be used: {error}",
+        remedy="mend DATABASE_URL",
+        variables={"DATABASE_URL": f"postgresql://me:{PASSWORD}@{rest}"},
+    )
+
+
+def test_an_env_file_of_another_encoding(cli: CommandLine, own: Path) -> None:
+    (own.parent / ".env").write_bytes("POSTGRES_USER=müller\n".encode("latin-1"))
+    cli.fails(
+        own,
+        "current",
+        code=ExitCode.USAGE,
+        error=r"cannot be used: \.env: 'utf-8' codec can't decode",
+        remedy=r"save \.env as UTF-8, where this user may read it",
+    )
+
+
+def test_a_list_that_is_not_json(cli: CommandLine, own: Path) -> None:
+    config = own / "app" / "core" / "config.py"
+    line = "    # Your own fields below this line.\n"
+    config.write_text(config.read_text().replace(line, f"{line}    origins: list[str] = []\n"))
+    cli.fails(
+        own,
+        "current",
+        code=ExitCode.USAGE,
+        error='cannot be used: error parsing value for field "origins"',
+        remedy="set it in the environment or in .env",
+        variables={**FIVE, "ORIGINS": "shop.example"},
+    )
+
+
 # --- connecting ----------------------------------------------------------------------------------
 
 
@@ -324,6 +369,24 @@ def test_several_heads(cli: CommandLine, own: Path, new_database: NewDatabase) -
     cli.follow(own, remedy, url)
     cli.succeeds(own, "upgrade", "head", url=url)
     assert len(execute(url, "SELECT version_num FROM alembic_version")) == 1
+
+
+@pytest.mark.parametrize("words", ["history", "heads", "revision -m x", "merge heads -m x"])
+def test_what_needs_no_database_is_explained_by_app_migrate(
+    cli: CommandLine, own: Path, words: str
+) -> None:
+    """Here `alembic` has words of its own, or none: it does not read env.py."""
+    broken = write_revision(own, "broken", "pass")
+    text = broken.read_text()
+    for change, code, error in [
+        (("from alembic import op", "import nowhere"), ExitCode.USAGE, "No module named 'nowhere'"),
+        (("'baseline'", "'gone'"), ExitCode.HISTORY, "names 'gone' as the one before it"),
+    ]:
+        broken.write_text(text.replace(*change))
+        done = cli.run(own, *shlex.split(words), program="app.migrate", env=environment())
+        assert done.returncode == code, done.stderr
+        assert error in done.stderr
+        assert [line[:7] for line in done.stderr.splitlines()] == ["Error: ", "Next:  "]
 
 
 def test_the_database_is_newer_than_the_code(

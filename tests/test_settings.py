@@ -250,6 +250,11 @@ def test_docker_secrets_are_read(read: Reader, tmp_path: Path) -> None:
             {"ssl": "require"},
             {"sslmode": "require", "channel_binding": "require"},
         ),
+        (
+            "prepared_statement_cache_size=0",
+            {"prepared_statement_cache_size": "0"},
+            {},
+        ),
         ("", {}, {}),
     ],
 )
@@ -271,6 +276,7 @@ def test_a_url_of_any_host_fits_both_drivers(
         ({"DATABASE_URL": "hidden"}, "DATABASE_URL is not of the form"),
         ({"DATABASE_URL": "postgresql://u:hidden@h"}, "DATABASE_URL is not of the form"),
         ({"DATABASE_URL": "postgresql://u:hidden@h:port/d"}, "DATABASE_URL is not of the form"),
+        ({"DATABASE_URL": "postgresql://u:x@hidden@h/d"}, "DATABASE_URL is not of the form"),
         ({"DATABASE_URL": "mysql://u:hidden@h/d"}, "DATABASE_URL is not of the form"),
         (
             {**FIVE, "MIGRATION_DATABASE_URL": "sqlite:///hidden"},

@@ -117,10 +117,11 @@ class Settings(BaseSettings):
 
 def for_driver(url: URL, driver: str) -> URL:
     """`url` for another driver: libpq says `sslmode` where asyncpg says `ssl`."""
-    old, new = ("sslmode", "ssl") if driver.endswith("asyncpg") else ("ssl", "sslmode")
-    query = {new if key == old else key: value for key, value in url.query.items()}
+    old, new, foreign = "ssl", "sslmode", "prepared_statement_cache_size"  # set behind a pooler
     if driver.endswith("asyncpg"):
-        query.pop("channel_binding", None)  # in the URLs of some hosts; only libpq knows it
+        old, new, foreign = "sslmode", "ssl", "channel_binding"  # in the URLs of some hosts
+    query = {new if key == old else key: value for key, value in url.query.items()}
+    query.pop(foreign, None)  # only the other one knows it
     return url.set(drivername=driver, query=query)
 
 
@@ -128,9 +129,12 @@ def _parse(name: str, given: SecretStr) -> URL:
     text = given.get_secret_value()
     try:
         url = make_url(text.strip())
+        # An @ in the host is one of the password's, whose end no message may show.
+        usable = url.database and "@" not in (url.host or "")
+        usable = usable and url.get_backend_name() in {"postgres", "postgresql"}
     except (ArgumentError, ValueError):
-        url = None
-    if url is None or url.get_backend_name() not in {"postgres", "postgresql"} or not url.database:
+        usable = False
+    if not usable:
         raise ValueError(
             f"{name} is not of the form postgresql://user:password@host:5432/database, with % "
             "and two hexadecimal digits for each of : / ? # @ % in the user or the password"

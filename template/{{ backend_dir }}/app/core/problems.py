@@ -165,6 +165,12 @@ _REFUSALS = [
         transient=True,
     ),
     _Refusal(
+        r"(?:invalid dsn: )?(invalid (?:connection option|port number|[\w ]*value).*)",
+        "the settings cannot be used: {}",
+        "mend DATABASE_URL (or MIGRATION_DATABASE_URL)",
+        ExitCode.USAGE,
+    ),
+    _Refusal(
         r"(SSL.*|certificate.*|no encryption.*)",
         "no secure connection could be made: {}",
         "check sslmode in DATABASE_URL and the server's certificate",
@@ -201,10 +207,14 @@ def explain(error: BaseException) -> Problem | None:
             )
     return (
         _explain_alembic(error)
+        or _explain_sources(error)
         or _explain_statement(error)
         or _explain_connection(error)
         or _explain_code(error)
     )
+
+
+_SETTINGS = "set it in the environment or in .env (to begin with: copy .env.example to .env)"
 
 
 def _explain_settings(error: ValidationError) -> Problem:
@@ -213,9 +223,21 @@ def _explain_settings(error: ValidationError) -> Problem:
         name = "_".join(str(part) for part in item["loc"]).upper()
         text = item["msg"].removeprefix("Value error, ")
         details.append(f"{name}: {text}" if name else text)
+    return Problem(f"the settings cannot be used: {'; '.join(details)}", _SETTINGS, ExitCode.USAGE)
+
+
+def _explain_sources(error: BaseException) -> Problem | None:
+    """What pydantic-settings raises before it validates anything."""
+    if type(error).__name__ == "SettingsError":  # a list or the like, which is JSON
+        return Problem(f"the settings cannot be used: {error}", _SETTINGS, ExitCode.USAGE)
+    files = (Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
+    if not isinstance(error, (OSError, UnicodeError)) or all(
+        "dotenv" not in f.parts for f in files
+    ):
+        return None
     return Problem(
-        f"the settings cannot be used: {'; '.join(details)}",
-        "set it in the environment or in .env (to begin with: copy .env.example to .env)",
+        f"the settings cannot be used: .env: {error}",
+        "save .env as UTF-8, where this user may read it",
         ExitCode.USAGE,
     )
 
@@ -350,7 +372,8 @@ def _explain_connection(error: BaseException) -> Problem | None:
     module = type(error).__module__.partition(".")[0]
     from_driver = isinstance(error, DBAPIError) or module in {"psycopg2", "asyncpg"}
     # The other classes of DBAPI are about a statement, such as a type that cannot be adapted.
-    if from_driver and type(error).__name__ in _ABOUT_STATEMENTS:
+    about_statement = type(error).__name__ in _ABOUT_STATEMENTS
+    if from_driver and about_statement and "invalid dsn" not in str(error):
         return None
     if not from_driver and not isinstance(error, OSError):
         return None

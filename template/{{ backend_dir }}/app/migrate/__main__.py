@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import warnings
 
 from app.migrate.heads import BACKEND
 from app.migrate.shortcut import revision_at_head
@@ -65,6 +66,7 @@ def long_way(words: list[str]) -> int:
 
     gc.freeze()
     gc.enable()
+    warnings.filterwarnings("ignore", "Revision .* is not present")  # as in env.py
     command_line = CommandLine(prog="migrate")
     command_line.register_command(log)
     options = command_line.parser.parse_args(words)
