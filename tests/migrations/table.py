@@ -16,7 +16,10 @@ PASSWORD = "s3cr3t-of-nobodys"  # noqa: S105 (must never be seen)
 
 @dataclass(frozen=True)
 class Row:
-    """One situation. What is seen is in backticks, with <words> for what differs."""
+    """One situation. What is seen is in backticks, with <words> for what differs.
+
+    What other programs say of a situation stands after it in parentheses, and is not checked.
+    """
 
     situation: str
     you_see: str
@@ -71,7 +74,7 @@ def read(path: Path) -> Guide:
     rows = []
     for line in table.splitlines():
         situation, you_see, exit_code, what_to_do = line.strip("| ").split(" | ")
-        rows.append(Row(situation, you_see, int(exit_code), what_to_do))
+        rows.append(Row(situation.partition(" (")[0], you_see, int(exit_code), what_to_do))
     guide = {row.situation: row for row in rows}
     assert len(guide) == len(rows) > 0, "no table, or a situation stands there twice"
     return guide

@@ -85,7 +85,7 @@ def test_revisions_were_applied(guide: Guide, service: Service) -> None:
 
 
 def test_a_changed_model_goes_unnoticed(guide: Guide, service: Service) -> None:
-    row = guide["a changed model goes unnoticed"]
+    row = guide["no changes detected, though a model was changed"]
     assert service.migrate().returncode == 0
     elsewhere = model(service).rename(service.backend / "app" / "thing.py")
     row.check(service.migrate("check"))
@@ -264,9 +264,11 @@ def test_a_read_only_server(guide: Guide, service: Service, server: KeptServer) 
 # --- 6, 7, 8: revisions and models ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", ["check", "current --check-heads"])
+@pytest.mark.parametrize(
+    "words", ["check", "revision --autogenerate -m x", "current --check-heads"]
+)
 def test_revisions_are_pending(guide: Guide, service: Service, words: str) -> None:
-    row = guide["`check` or `current --check-heads` with revisions pending"]
+    row = guide["the database is behind the code"]
     row.check(service.migrate(*words.split()))
     row.follow(service, *words.split())
 
