@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -46,8 +47,7 @@ def environment(folder: Path, lock: Path) -> Path:
         return interpreter
     print(f"Setting up {folder} (once per change of {lock.name}) ...", flush=True)
     if not (interpreter.exists() and stamp.exists()):  # not there, or only half
-        if importlib.util.find_spec("ensurepip") is None:  # Debian has it in another package
-            fail("this Python cannot make virtual environments", "apt-get install python3-venv")
+        _have_ensurepip()
         venv.create(folder, clear=not interpreter.exists(), with_pip=True)
     install = ["install", "--quiet", "--require-hashes", "--requirement"]
     pip = [str(interpreter), "-m", "pip", "--disable-pip-version-check", *install]
@@ -60,6 +60,18 @@ def environment(folder: Path, lock: Path) -> Path:
         fail(f"{lock} could not be installed", "check the network, then do the same again")
     stamp.write_text(wanted)
     return interpreter
+
+
+def _have_ensurepip() -> None:
+    """Debian's Python has it in a package of its own, which root may install."""
+    package, apt = "python3-venv", shutil.which("apt-get")
+    if importlib.util.find_spec("ensurepip") is None and apt and os.geteuid() == 0:
+        print(f"Installing {package}, which this Python needs ...", flush=True)
+        for words in (["update"], ["install", "--yes", "--no-install-recommends", package]):
+            subprocess.run([apt, "-qq", *words], check=False, stdout=subprocess.DEVNULL)
+        importlib.invalidate_caches()
+    if importlib.util.find_spec("ensurepip") is None:
+        fail("this Python cannot make virtual environments", f"sudo apt-get install {package}")
 
 
 def _interpreter(folder: Path) -> Path:

@@ -229,6 +229,8 @@ def test_a_container_prints_the_sql_and_passes_exit_codes_on(
     assert shop.version() == [revision.name.split("_")[2]]
     assert shop.rows("SELECT to_regclass('notes') IS NOT NULL") == [(True,)]
     shop.migrate()  # nothing to do, and no harm
+    shop.migrate("downgrade", "baseline")
+    assert shop.version() == ["baseline"]
 
 
 def test_a_server_in_its_first_boot_is_not_yet_healthy(service: Callable[..., Service]) -> None:
