@@ -766,7 +766,8 @@ def test_what_a_killed_run_left_behind_is_dropped_and_a_live_run_is_not(
 ) -> None:
     project = rendered()
     dead, live = "test_00000000_main_worker", "test_11111111_main_worker"
-    for name in (dead, live, "test_mine"):
+    mine = {"test_mine", "test_20240131_shop"}
+    for name in (dead, live, *mine):
         execute(own_server, f'CREATE DATABASE "{name}"')
     alive = psycopg2.connect(
         own_server.render_as_string(hide_password=False), application_name="test_11111111"
@@ -775,10 +776,8 @@ def test_what_a_killed_run_left_behind_is_dropped_and_a_live_run_is_not(
     assert code == 0, output
     alive.close()
     names = {name for (name,) in execute(own_server, "SELECT datname FROM pg_database")}
-    assert {live, "test_mine"} <= names
-    assert not {
-        name for name in names if name.startswith("test_") and name not in {live, "test_mine"}
-    }
+    assert {live, *mine} <= names
+    assert not {name for name in names if name.startswith("test_") and name not in {live, *mine}}
 
 
 def test_a_server_that_lacks_something_is_named_with_the_ways_out(

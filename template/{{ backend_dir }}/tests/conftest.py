@@ -33,7 +33,11 @@ from tests.postgres import NoServerError, Server, server_for_tests
 from tests.revisions import missing_feature
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"  # nothing listens on port 1
-RUN = re.compile(r"test_[0-9a-f]{8}")  # what the names of a run's databases begin with
+# The whole name of a run's database, so that none of yours is taken for one: see `_name`.
+OURS = re.compile(
+    r"(test_[0-9a-f]{8})_(template|(main|gw\d+)_(making|worker|committed|empty|audit)\w*)"
+)
+DATABASES = "SELECT datname FROM pg_database WHERE pg_has_role(datdba, 'USAGE')"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -97,14 +101,14 @@ def _join_server(config: pytest.Config) -> None:
     config.add_cleanup(_drop_databases_of_this_run)
     alive = "SELECT application_name, datname FROM pg_stat_activity"
     living = {name[:13] for row in execute(server, alive) for name in row if name}
-    for (name,) in execute(server, "SELECT datname FROM pg_database"):
-        if RUN.match(name) and name[:13] not in living:
+    for (name,) in execute(server, DATABASES):
+        if (found := OURS.fullmatch(name)) and found[1] not in living:
             drop_database(server, name)
 
 
 def _drop_databases_of_this_run() -> None:
     if server := _server_url():
-        for (name,) in execute(server, "SELECT datname FROM pg_database"):
+        for (name,) in execute(server, DATABASES):
             if name.startswith(f"test_{os.environ['TEST_RUN']}_"):
                 drop_database(server, name)
 
