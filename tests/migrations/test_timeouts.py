@@ -191,6 +191,27 @@ def test_an_index_is_built_concurrently_behind_a_writer_without_a_timeout(
     assert service.sql(valid) == [(True,)]
 
 
+def test_each_try_has_the_timeout_again(service: Service) -> None:
+    """What was set in a transaction that is rolled back is no longer so."""
+    service.add("items", f'{ITEMS}\n    op.execute("CREATE TABLE other ()")')
+    assert service.migrate().returncode == 0
+    service.add(
+        "mixed",
+        """
+        print("limit:", op.get_bind().exec_driver_sql("SHOW lock_timeout").scalar())
+        with op.get_context().autocommit_block():
+            op.execute("CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_name ON items (name)")
+        op.execute("ALTER TABLE other ADD COLUMN size int")
+        """,
+    )
+    with transaction(service.url, "SELECT count(*) FROM other"):
+        done = service.migrate(MIGRATION_LOCK_TIMEOUT="0.2", MIGRATION_RETRY_WAIT="1")
+    assert done.returncode == 9, done
+    limits = done.stdout.splitlines()
+    assert len(limits) >= 2, done
+    assert set(limits) == {"limit: 200ms"}
+
+
 def test_an_invalid_index_is_named_until_it_is_mended(service: Service, guide: Guide) -> None:
     row = guide["an index or a constraint is left half done"]
     service.add("items", ITEMS)

@@ -49,6 +49,11 @@ def set_lock_timeout(connection: Connection, seconds: float) -> None:
 
     lifted = False
 
+    @event.listens_for(connection, "rollback")
+    def forget(_c: Any) -> None:
+        nonlocal lifted
+        lifted = True  # to be sure: what was set in the transaction is no longer
+
     @event.listens_for(connection, "before_cursor_execute")
     def choose(_c: Any, cursor: Any, statement: str, _p: Any, _x: Any, _m: Any) -> None:
         nonlocal lifted
