@@ -1,10 +1,13 @@
 """Two roles: one owns the schema and migrates, the application's may only work with it."""
 # ruff: noqa: S106
 
+import time
 from collections.abc import Generator
+from threading import Thread
 
 import psycopg2
 import pytest
+from sqlalchemy import URL, make_url
 
 from tests.migrations.service import Service
 from tests.migrations.table import Guide
@@ -74,3 +77,33 @@ def test_the_applications_role_is_told_that_it_cannot_migrate(
     assert done.returncode == 5, done
     assert "Error: permission denied for schema public" in done.stderr
     assert service.version() == ["baseline"]
+
+
+def test_what_another_role_builds_elsewhere_hides_no_leftover(
+    two_roles: Service, own_server: URL
+) -> None:
+    """PostgreSQL tells an ordinary role of a build, but not of which index."""
+    service = two_roles
+    service.add("items", 'op.execute("CREATE TABLE items (id int)")')
+    assert service.migrate().returncode == 0
+    owner = make_url(service.variables["MIGRATION_DATABASE_URL"])
+    execute(owner, "INSERT INTO items VALUES (1), (1)")
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        execute(owner, "CREATE UNIQUE INDEX CONCURRENTLY ix ON items (id)")
+    elsewhere = own_server.set(database="elsewhere")
+    execute(own_server, "CREATE DATABASE elsewhere")
+    execute(elsewhere, "CREATE TABLE other (id int)")
+    with psycopg2.connect(elsewhere.render_as_string(hide_password=False)) as writer:
+        writer.cursor().execute("INSERT INTO other VALUES (1)")  # the build waits for its end
+        build = Thread(
+            target=execute, args=[elsewhere, "CREATE INDEX CONCURRENTLY ON other (id)"], daemon=True
+        )
+        build.start()
+        while not execute(own_server, "SELECT 1 FROM pg_stat_progress_create_index"):
+            time.sleep(0.02)
+        done = service.migrate()
+    writer.close()
+    build.join()
+    execute(own_server, "DROP DATABASE elsewhere")
+    assert done.returncode == 10, done
+    assert "index ix is invalid" in done.stderr
