@@ -366,6 +366,22 @@ def test_autogenerate_sees_each_change_of_a_column_and_nothing_else(
     upgrade()
 
 
+def test_a_model_may_have_a_schema(render: Render, new_database: NewDatabase) -> None:
+    backend, url = render().backend, new_database()
+    text = MODELS["user.py"].replace('"users"', '"users"\n    __table_args__ = {"schema": "shop"}')
+    (backend / "app" / "models" / "user.py").write_text(text)
+    execute(url, "CREATE SCHEMA somebodys")
+    execute(url, "CREATE TABLE somebodys.thing (id int)")
+    for words in ("upgrade head", "revision --autogenerate -m users"):
+        succeed(forks().run("app.migrate", words.split(), backend, environment(url)))
+    (file,) = (backend / "alembic" / "versions").glob("*_users.py")
+    head = "def upgrade() -> None:\n"
+    file.write_text(file.read_text().replace(head, f'{head}    op.execute("CREATE SCHEMA shop")\n'))
+    for words in ("upgrade head", "check"):
+        said = succeed(forks().run("app.migrate", words.split(), backend, environment(url)))
+    assert "No new upgrade operations detected" in said
+
+
 def test_a_model_is_found_wherever_it_stands_in_the_folder(
     render: Render, new_database: NewDatabase
 ) -> None:

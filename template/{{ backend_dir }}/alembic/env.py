@@ -69,6 +69,7 @@ def run(**options: Any) -> None:
         compare_type=True,
         compare_server_default=compare_server_default,
         include_name=include_name,
+        include_schemas=True,  # those of the models
         transaction_per_migration=True,  # what was done stays done; locks are short
         **options,
     )

@@ -10,7 +10,11 @@ from app.migrate.queries import HISTORY_TABLE
 
 
 def include_name(name: str | None, kind: str, _parents: Any) -> bool:
-    """The record of migrations belongs to no model: leave it alone."""
+    """The record of migrations belongs to no model, a schema without one to others: leave them."""
+    if kind == "schema":
+        from app.core.database import Base  # not above: an upgrade does without the ORM
+
+        return name in {None, *(table.schema for table in Base.metadata.tables.values())}
     return not (kind == "table" and name == HISTORY_TABLE)
 
 
