@@ -24,6 +24,7 @@ from tests.support import (
     environment,
     execute,
     free_port,
+    is_free,
     load,
     succeed,
     write_revision,
@@ -206,6 +207,25 @@ def silent_server() -> Generator[int]:
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
     thread.join()
+
+
+@pytest.mark.parametrize("port", [28000, 53300])
+def test_a_port_is_no_sqlstate(cli: CommandLine, backend: Path, url: URL, port: int) -> None:
+    assert is_free(port)
+    cli.fails(
+        backend,
+        "upgrade",
+        "head",
+        url=url.set(port=port),
+        code=ExitCode.UNREACHABLE,
+        error="nothing answers at that address",
+        remedy="start the server",
+    )
+
+
+def test_one_of_several_hosts_is_enough(cli: CommandLine, backend: Path, url: URL) -> None:
+    hosts = [f"127.0.0.1:{free_port()}", f"{url.host}:{url.port}"]
+    cli.succeeds(backend, "current", url=url.set(host=None, port=None, query={"host": hosts}))
 
 
 def test_a_wrong_password(cli: CommandLine, backend: Path, url: URL) -> None:
@@ -548,6 +568,25 @@ def test_a_statement_that_the_server_refuses(
     assert execute(url, "SELECT version_num FROM alembic_version") == [("good",)]
     file.write_text(file.read_text().replace("ALTER TABLE lost", "ALTER TABLE kept"))
     cli.succeeds(own, "upgrade", "head", url=url)
+
+
+def test_a_downgrade_that_fails_is_not_answered_by_an_upgrade(
+    cli: CommandLine, own: Path, new_database: NewDatabase
+) -> None:
+    url = new_database()
+    file = write_revision(own, "bad", "pass")
+    text = file.read_text()
+    file.write_text(text[: text.rindex("pass")] + 'op.execute("ALTER TABLE lost ADD x int")\n')
+    cli.succeeds(own, "upgrade", "head", url=url)
+    cli.fails(
+        own,
+        "downgrade",
+        "base",
+        url=url,
+        code=ExitCode.FAILED,
+        error='relation "lost" does not exist',
+        remedy=r"mend the revision, then the same downgrade \(see alembic current\)",
+    )
 
 
 def test_an_exception_in_a_revision(cli: CommandLine, own: Path, url: URL) -> None:

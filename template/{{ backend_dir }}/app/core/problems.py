@@ -62,6 +62,13 @@ def command(words: str) -> str:
     return f"{os.environ.get('MIGRATE_COMMAND', 'alembic')} {words}"
 
 
+def _go_on() -> str:
+    """The command that does what is left; a downgrade must not be answered by an upgrade."""
+    if "downgrade" in sys.argv[1:]:
+        return f"the same downgrade (see {command('current')})"
+    return command("upgrade head")
+
+
 def _start() -> str:
     """How to start the server; where it is not Compose that runs us, there may be no Docker."""
     ways = "docker compose up --wait postgres"
@@ -93,7 +100,7 @@ class _Refusal(NamedTuple):
 
 _REFUSALS = [
     _Refusal(
-        r'password authentication failed for user "(.*?)"|28P01',
+        r'password authentication failed for user "(.*?)"|\[28P01\]',
         "the server refused the password of user {}",
         _CHANGED_CREDENTIALS,
         ExitCode.REFUSED,
@@ -105,7 +112,7 @@ _REFUSALS = [
         ExitCode.REFUSED,
     ),
     _Refusal(
-        r'database "(.*?)" does not exist|3D000',
+        r'database "(.*?)" does not exist|\[3D000\]',
         "the server has no database {}",
         "check POSTGRES_DB (or DATABASE_URL), or create it: docker compose exec postgres "
         """sh -c 'createdb -U "$POSTGRES_USER" {}'""",
@@ -113,7 +120,7 @@ _REFUSALS = [
     ),
     _Refusal(
         r'role "(.*?)" does not exist|role "(.*?)" is not permitted to log in'
-        r"|no pg_hba.conf entry for (.*)|permission denied for (.*)|28000|42501"
+        r"|no pg_hba.conf entry for (.*)|permission denied for (.*)|\[28000\]|\[42501\]"
         r'|database "(.*?)" is not currently accepting',
         "the server does not let this user in: {}",
         "check POSTGRES_USER (or DATABASE_URL) and the rights of that role",
@@ -134,14 +141,14 @@ _REFUSALS = [
         transient=True,
     ),
     _Refusal(
-        r"(starting up|shutting down|recovery mode|not yet accepting connections)|57P03",
+        r"(starting up|shutting down|recovery mode|not yet accepting connections)|\[57P03\]",
         "the server is there, but not ready ({})",
         "wait a moment, or look at its log: docker compose logs postgres",
         ExitCode.UNREACHABLE,
         transient=True,
     ),
     _Refusal(
-        r"(too many clients|too many connections|remaining connection slots)|53300",
+        r"(too many clients|too many connections|remaining connection slots)|\[53300\]",
         "the server has no connection left",
         "close some, or raise max_connections",
         ExitCode.UNREACHABLE,
@@ -155,7 +162,7 @@ _REFUSALS = [
         transient=True,
     ),
     _Refusal(
-        r"57P0[12]|(timeout expired|timed out|No route to host|Network is unreachable"
+        r"\[57P0[12]\]|(timeout expired|timed out|No route to host|Network is unreachable"
         r"|Connection reset|closed the connection|TimeoutError|connection was closed"
         r"|terminating connection|closed unexpectedly|EOF detected)",
         "the connection failed or broke off",
@@ -202,7 +209,7 @@ def explain(error: BaseException) -> Problem | None:
         case KeyboardInterrupt():
             return Problem(
                 "interrupted; the statement was cancelled, earlier revisions are kept",
-                command("upgrade head") + " goes on from there",
+                _go_on() + " goes on from there",
                 ExitCode(128 + next(iter(error.args), ExitCode.INTERRUPTED - 128)),
             )
     return (
@@ -329,7 +336,7 @@ def _explain_statement(error: BaseException) -> Problem | None:
     if state in {"55P03", "40P01"}:
         return Problem(
             f"other sessions held the locks that a revision needs ({message}){where}",
-            command("upgrade head") + " goes on from the last committed revision",
+            _go_on() + " goes on from the last committed revision",
             ExitCode.BLOCKED,
             transient=True,
         )
@@ -348,13 +355,13 @@ def _explain_statement(error: BaseException) -> Problem | None:
     if state.startswith("53"):  # a full disk, no memory
         return Problem(
             f"{message}{where}",
-            f"give the server what it lacks, then {command('upgrade head')} goes on from the last "
-            "committed revision",
+            f"give the server what it lacks, then {_go_on()} goes on from the last committed "
+            "revision",
             ExitCode.FAILED,
         )
     return Problem(
         f"{message}{where}",
-        f"mend the revision, then {command('upgrade head')}; earlier revisions are kept, and "
+        f"mend the revision, then {_go_on()}; earlier revisions are kept, and "
         f"'{command('--raiseerr upgrade head')}' shows the traceback",
         ExitCode.FAILED,
     )
@@ -377,7 +384,7 @@ def _explain_connection(error: BaseException) -> Problem | None:
         return None
     if not from_driver and not isinstance(error, OSError):
         return None
-    text = f"{type(driver_error).__name__} {driver_error} {state}"
+    text = f"{type(driver_error).__name__} {driver_error} [{state}]"
     address = re.search(r'server at "(.*?)".*?port (\d+)', text)
     at = f"PostgreSQL at {address[1]}:{address[2]}: " if address else "PostgreSQL: "
     for refusal in _REFUSALS:
@@ -407,7 +414,7 @@ def _explain_code(error: BaseException) -> Problem | None:
         return None
     return Problem(
         f"{type(error).__name__}: {error} in {file}",
-        f"mend the revision, then {command('upgrade head')}; "
+        f"mend the revision, then {_go_on()}; "
         f"'{command('--raiseerr upgrade head')}' shows the traceback",
         ExitCode.FAILED,
     )

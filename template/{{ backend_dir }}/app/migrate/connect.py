@@ -48,9 +48,9 @@ def connect(url: URL, wait: float) -> Generator[Connection]:
         "application_name": "migrate",
         **KEEPALIVE,
         **USER_TIMEOUT,
-        **url.query,
-        "options": f"{ours} {given}".strip(),  # the last one counts
     }
+    arguments |= {name: value for name, value in url.query.items() if name in arguments}
+    arguments["options"] = f"{ours} {given}".strip()  # the last one counts
     engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
     event.listen(engine, "connect", _settle, insert=True)  # before SQLAlchemy's own queries
     with _first_answer(engine.connect, wait) as connection:
