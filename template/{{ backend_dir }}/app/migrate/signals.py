@@ -10,11 +10,13 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False  # nothing heavy is imported: a run with nothing to do has handlers too
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection
 
 # Seconds for the server to answer, and to end a cancelled statement; `docker stop` waits for ten.
@@ -47,7 +49,7 @@ def interrupted_by_signals() -> Generator[None]:
 
     retries: list[threading.Timer] = []
 
-    def let_go(error: BaseException | None, otherwise: Callable[[], None]) -> None:
+    def let_go(error: BaseException | None, otherwise: "Callable[[], None]") -> None:
         """Python lets go of an exception in a destructor, and of one where an import ends.
 
         psycopg2 prints one that comes while it reads why a connection broke off.
