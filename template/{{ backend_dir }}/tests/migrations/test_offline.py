@@ -24,10 +24,8 @@ def test_offline_sql_builds_the_same_schema(
     rendered = render()
     for (revision, name), statements in rendered.items():
         if isinstance(statements, Exception):
-            note = f"--sql leaves out what {name}() of {revision} does: {statements}".splitlines()[
-                0
-            ]
-            record_property("note", note)
+            note = f"--sql ends at {name}() of {revision}, which has no SQL: {statements}"
+            record_property("note", note.splitlines()[0])
     if is_right_as_a_whole(rendered, committed_database, empty_database):
         return  # the usual case, and so each part is right
     with temporary_database(empty_database, f"{empty_database.database}_online") as url:
