@@ -97,15 +97,16 @@ def follow(
             cwd=folder,
             env=os.environ | (environment or {}),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             timeout=600,
             check=False,
         )
         count += 1
-        assert done.returncode == 0, f"$ {step.words}\nexit code {done.returncode}\n{done.stdout}"
-        shown, came = normal(step.expected), normal(done.stdout)
+        # In a terminal they are mixed as they come, which a container's may in any order.
+        text = f"{done.stderr}\n{done.stdout}"
+        assert done.returncode == 0, f"$ {step.words}\nexit code {done.returncode}\n{text}"
+        shown, came = normal(step.expected), normal(text)
         if not matches(shown, came):
             lines = "\n".join(difflib.unified_diff(shown, came, "shown", "came", lineterm="", n=99))
             raise AssertionError(f"$ {step.words}\n{lines}")

@@ -140,6 +140,8 @@ class Lab:
         mended = [running.wait() for running in mending]
         for (part, database, done), after in zip(cut, mended, strict=True):
             judge(database, self.expected, compare, done, after, part, report, accepted)
+        if sum(done.returncode == 0 for _, _, done in cut) > len(cut) / 2:
+            self.expected.seconds *= 0.75  # it was measured on a busier machine: be sooner
 
 
 def ended(container: Container) -> Done:
