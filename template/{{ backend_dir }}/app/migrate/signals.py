@@ -44,7 +44,10 @@ def interrupted_by_signals() -> Generator[None]:
         Interrupted: by a signal.
     """
 
+    received: list[int] = []
+
     def interrupt(number: int, _frame: object) -> None:
+        received.append(number)
         raise Interrupted(number)
 
     retries: list[threading.Timer] = []
@@ -68,8 +71,8 @@ def interrupted_by_signals() -> Generator[None]:
     try:
         yield
     except Exception as error:
-        if retries:  # it is of the statement that was cancelled, or of the connection that was shut
-            raise Interrupted(*retries[-1].args) from error
+        if received:  # it is of the cancelled statement, or of the connection that was shut
+            raise Interrupted(received[-1]) from error
         raise
     finally:
         for retry in retries:
