@@ -24,7 +24,6 @@ from tests.support import (
     environment,
     execute,
     free_port,
-    is_free,
     load,
     succeed,
     write_revision,
@@ -209,20 +208,6 @@ def silent_server() -> Generator[int]:
     thread.join()
 
 
-@pytest.mark.parametrize("port", [28000, 53300])
-def test_a_port_is_no_sqlstate(cli: CommandLine, backend: Path, url: URL, port: int) -> None:
-    assert is_free(port)
-    cli.fails(
-        backend,
-        "upgrade",
-        "head",
-        url=url.set(port=port),
-        code=ExitCode.UNREACHABLE,
-        error="nothing answers at that address",
-        remedy="start the server",
-    )
-
-
 def test_one_of_several_hosts_is_enough(cli: CommandLine, backend: Path, url: URL) -> None:
     hosts = [f"127.0.0.1:{free_port()}", f"{url.host}:{url.port}"]
     cli.succeeds(backend, "current", url=url.set(host=None, port=None, query={"host": hosts}))
@@ -287,8 +272,9 @@ def test_an_unknown_host(cli: CommandLine, backend: Path) -> None:
     )
 
 
-def test_a_port_where_nobody_listens(cli: CommandLine, backend: Path) -> None:
-    port = free_port()
+@pytest.mark.parametrize("port", [None, 28000, 53300])  # two SQLSTATEs have these numbers
+def test_a_port_where_nobody_listens(cli: CommandLine, backend: Path, port: int | None) -> None:
+    port = port or free_port()
     cli.fails(
         backend,
         "upgrade",
@@ -585,7 +571,7 @@ def test_a_downgrade_that_fails_is_not_answered_by_an_upgrade(
         url=url,
         code=ExitCode.FAILED,
         error='relation "lost" does not exist',
-        remedy=r"mend the revision, then the same downgrade \(see alembic current\)",
+        remedy="mend the revision, then alembic downgrade <revision>; earlier revisions are kept",
     )
 
 
@@ -598,7 +584,7 @@ def test_an_exception_in_a_revision(cli: CommandLine, own: Path, url: URL) -> No
         url=url,
         code=ExitCode.FAILED,
         error=rf"ZeroDivisionError: by zero in alembic/versions/{file.name}, line 12",
-        remedy="alembic --raiseerr upgrade head",
+        remedy=r"'alembic --raiseerr \.\.\.'",
     )
 
 

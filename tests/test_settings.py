@@ -1,6 +1,8 @@
 """The harder ways in which settings arrive at a rendered project. No server."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -188,6 +190,23 @@ def test_compose_reads_the_same_from_the_file(read: Reader) -> None:
     found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     for number, password in enumerate(QUOTED.values()):
         assert found[f"PASSWORD_{number}"] == password
+
+
+def test_compose_hands_a_migrations_waits_on(read: Reader) -> None:
+    if not shutil.which("docker"):
+        cannot_run("no docker command line", "scripts/lab up")
+    example = (read.project.path / ".env.example").read_text()
+    waits = dict(re.findall(r"^#(MIGRATION_(?!DATABASE)\w+)=(\d+)$", example, re.MULTILINE))
+    assert len(waits) == 4
+    done = subprocess.run(
+        ["docker", "compose", "config", "--format=json", "migrate"],
+        cwd=read.project.path,
+        env=os.environ | waits,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert waits.items() <= json.loads(done.stdout)["services"]["migrate"]["environment"].items()
 
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])

@@ -18,7 +18,7 @@ import psycopg2
 import pytest
 from sqlalchemy import URL
 
-from tests.conftest import Project, Render
+from tests.conftest import Project, Render, git
 from tests.forks import forks
 from tests.support import environment, execute
 
@@ -730,6 +730,9 @@ def test_shapes_are_caught_and_named(render: Render, server: URL) -> None:
     good = Case("adds a table", "", "CREATE TABLE @ (id int)", "DROP TABLE @")
     versions = project.backend / "alembic" / "versions"
     baseline = next(versions.glob("*_baseline_*.py"))
+    baseline = baseline.rename(versions / "20261122_0000_baseline_größe.py")  # git may quote it
+    git(project.path, "add", "--all")
+    git(project.path, "commit", "--quiet", "--message", "Renamed")
     baseline.write_text(baseline.read_text() + "\n# edited\n")
     texts = {
         "20270101_0000_a_adds_a.py": revision("a", "baseline", good),
@@ -765,12 +768,12 @@ def test_what_a_killed_run_left_behind_is_dropped_and_a_live_run_is_not(
     rendered: Render, own_server: URL
 ) -> None:
     project = rendered()
-    dead, live = "test_00000000_main_worker", "test_11111111_main_worker"
-    mine = {"test_mine", "test_20240131_shop"}
+    dead, live = "test_run00000000_main_worker", "test_run11111111_main_worker"
+    mine = {"test_mine", "test_20240131_shop", "test_20240131_main_worker"}
     for name in (dead, live, *mine):
         execute(own_server, f'CREATE DATABASE "{name}"')
     alive = psycopg2.connect(
-        own_server.render_as_string(hide_password=False), application_name="test_11111111"
+        own_server.render_as_string(hide_password=False), application_name="test_run11111111"
     )
     code, output = suite(project, own_server, "tests/test_database.py")
     assert code == 0, output

@@ -133,7 +133,11 @@ class Lab:
         accepted: set[int],
         launcher: InnerLauncher | None = None,
     ) -> None:
-        """One more run for each, all at once, in which nothing may be missing."""
+        """One more run for each, all at once, in which nothing may be missing.
+
+        Where the fault came too late for most, since the undisturbed run was on a busier machine,
+        the next ones come sooner.
+        """
         compare = (self.catalogs.catalog, self.catalogs.difference)
         others = [replace(item[1], _launcher=launcher or self.launcher) for item in cut]
         mending = [database.start(**MENDING) for database in others]
@@ -141,7 +145,7 @@ class Lab:
         for (part, database, done), after in zip(cut, mended, strict=True):
             judge(database, self.expected, compare, done, after, part, report, accepted)
         if sum(done.returncode == 0 for _, _, done in cut) > len(cut) / 2:
-            self.expected.seconds *= 0.75  # it was measured on a busier machine: be sooner
+            self.expected.seconds *= 0.75
 
 
 def ended(container: Container) -> Done:

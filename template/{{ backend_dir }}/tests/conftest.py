@@ -33,17 +33,15 @@ from tests.postgres import NoServerError, Server, server_for_tests
 from tests.revisions import missing_feature
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"  # nothing listens on port 1
-# The whole name of a run's database, so that none of yours is taken for one: see `_name`.
-OURS = re.compile(
-    r"(test_[0-9a-f]{8})_(template|(main|gw\d+)_(making|worker|committed|empty|audit)\w*)"
-)
+# What the names of a run's databases begin with; `test_` and a date would be one of yours.
+RUN = re.compile(r"test_run[0-9a-f]{8}(?=_|$)")
 DATABASES = "SELECT datname FROM pg_database WHERE pg_has_role(datdba, 'USAGE')"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Find or start the server, before any worker starts; workers inherit the environment."""
     if "TEST_RUN" not in os.environ:  # not in a worker
-        os.environ["TEST_RUN"] = secrets.token_hex(4)
+        os.environ["TEST_RUN"] = f"run{secrets.token_hex(4)}"
         os.environ["TEST_SERVER"] = "that of TEST_DATABASE_URL"
         config.add_cleanup(partial(_unset, "TEST_RUN", "TEST_SERVER"))
         if "TEST_DATABASE_URL" in os.environ:
@@ -100,9 +98,10 @@ def _join_server(config: pytest.Config) -> None:
     config.add_cleanup(run.close)
     config.add_cleanup(_drop_databases_of_this_run)
     alive = "SELECT application_name, datname FROM pg_stat_activity"
-    living = {name[:13] for row in execute(server, alive) for name in row if name}
+    names = [name for row in execute(server, alive) for name in row if name]
+    living = {found[0] for name in names if (found := RUN.match(name))}
     for (name,) in execute(server, DATABASES):
-        if (found := OURS.fullmatch(name)) and found[1] not in living:
+        if (found := RUN.match(name)) and found[0] not in living:
             drop_database(server, name)
 
 

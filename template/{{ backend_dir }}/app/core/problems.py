@@ -62,11 +62,9 @@ def command(words: str) -> str:
     return f"{os.environ.get('MIGRATE_COMMAND', 'alembic')} {words}"
 
 
-def _go_on() -> str:
-    """The command that does what is left; a downgrade must not be answered by an upgrade."""
-    if "downgrade" in sys.argv[1:]:
-        return f"the same downgrade (see {command('current')})"
-    return command("upgrade head")
+def unfinished() -> str:
+    """The command that does what is left: a downgrade is not answered by an upgrade."""
+    return command("downgrade <revision>" if "downgrade" in sys.argv[1:] else "upgrade head")
 
 
 def _start() -> str:
@@ -172,7 +170,7 @@ _REFUSALS = [
         transient=True,
     ),
     _Refusal(
-        r"(?:invalid dsn: )?(invalid (?:connection option|port number|[\w ]*value).*)",
+        r"(invalid (?:connection option|port number|[\w ]*value).*)",
         "the settings cannot be used: {}",
         "mend DATABASE_URL (or MIGRATION_DATABASE_URL)",
         ExitCode.USAGE,
@@ -209,7 +207,7 @@ def explain(error: BaseException) -> Problem | None:
         case KeyboardInterrupt():
             return Problem(
                 "interrupted; the statement was cancelled, earlier revisions are kept",
-                _go_on() + " goes on from there",
+                unfinished() + " goes on from there",
                 ExitCode(128 + next(iter(error.args), ExitCode.INTERRUPTED - 128)),
             )
     return (
@@ -237,10 +235,10 @@ def _explain_sources(error: BaseException) -> Problem | None:
     """What pydantic-settings raises before it validates anything."""
     if type(error).__name__ == "SettingsError":  # a list or the like, which is JSON
         return Problem(f"the settings cannot be used: {error}", _SETTINGS, ExitCode.USAGE)
-    files = (Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
-    if not isinstance(error, (OSError, UnicodeError)) or all(
-        "dotenv" not in f.parts for f in files
-    ):
+    if not isinstance(error, (OSError, UnicodeError)):
+        return None
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    if all("dotenv" not in file.parts for file in files):
         return None
     return Problem(
         f"the settings cannot be used: .env: {error}",
@@ -336,7 +334,7 @@ def _explain_statement(error: BaseException) -> Problem | None:
     if state in {"55P03", "40P01"}:
         return Problem(
             f"other sessions held the locks that a revision needs ({message}){where}",
-            _go_on() + " goes on from the last committed revision",
+            unfinished() + " goes on from the last committed revision",
             ExitCode.BLOCKED,
             transient=True,
         )
@@ -355,14 +353,14 @@ def _explain_statement(error: BaseException) -> Problem | None:
     if state.startswith("53"):  # a full disk, no memory
         return Problem(
             f"{message}{where}",
-            f"give the server what it lacks, then {_go_on()} goes on from the last committed "
+            f"give the server what it lacks, then {unfinished()} goes on from the last committed "
             "revision",
             ExitCode.FAILED,
         )
     return Problem(
         f"{message}{where}",
-        f"mend the revision, then {_go_on()}; earlier revisions are kept, and "
-        f"'{command('--raiseerr upgrade head')}' shows the traceback",
+        f"mend the revision, then {unfinished()}; earlier revisions are kept, and "
+        f"'{command('--raiseerr ...')}' shows the traceback",
         ExitCode.FAILED,
     )
 
@@ -414,8 +412,8 @@ def _explain_code(error: BaseException) -> Problem | None:
         return None
     return Problem(
         f"{type(error).__name__}: {error} in {file}",
-        f"mend the revision, then {_go_on()}; "
-        f"'{command('--raiseerr upgrade head')}' shows the traceback",
+        f"mend the revision, then {unfinished()}; "
+        f"'{command('--raiseerr ...')}' shows the traceback",
         ExitCode.FAILED,
     )
 

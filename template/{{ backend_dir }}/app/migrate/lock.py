@@ -12,7 +12,7 @@ from logging import getLogger
 
 from sqlalchemy import Connection, text
 
-from app.core.problems import ExitCode, MigrationError, Problem, command
+from app.core.problems import ExitCode, MigrationError, Problem, unfinished
 
 log = getLogger(__name__)
 
@@ -56,7 +56,7 @@ def take_lock(connection: Connection, wait: float) -> None:
             raise MigrationError(
                 Problem(
                     f"another migration held the lock for {wait:.0f} s: {holder}",
-                    f"wait for it, then {command('upgrade head')}; to wait longer set "
+                    f"wait for it, then {unfinished()}; to wait longer set "
                     "MIGRATION_LOCK_WAIT (seconds)",
                     ExitCode.LOCKED_OUT,
                 )
