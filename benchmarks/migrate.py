@@ -22,8 +22,8 @@ import copier
 from copier import Settings
 from sqlalchemy import URL
 
-from tests.conftest import BACKEND, ROOT
-from tests.support import environment, execute, load
+from tests._kit.support import environment, execute, template_module
+from tests.conftest import ROOT
 
 PAIRS = int(os.environ.get("BENCH_PAIRS", "15"))
 FLOOR = """
@@ -214,7 +214,7 @@ def show_difference(what: str, pairs: list[tuple[float, float]]) -> None:
 
 def main() -> None:
     """Render a project, start a server, measure, print."""
-    launcher = load(BACKEND / "tests" / "postgres.py")
+    launcher = template_module("testing.server")
     with tempfile.TemporaryDirectory() as folder, launcher.postgres_server() as found:
         copy = Path(folder) / "template"
         ignored = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__")

@@ -29,7 +29,7 @@ TESTS = {
 CLONE = """
 import time
 from sqlalchemy import URL
-from tests.databases import Alembic, create_database, drop_database
+from testing.databases import Alembic, create_database, drop_database
 
 def test_clone(server: URL, template: str) -> None:
     for n in range(9):
@@ -121,7 +121,7 @@ def isolation(project: Path, runs: int) -> None:
         file.write_text(
             "import pytest\nfrom sqlalchemy import URL, text\n"
             "from sqlalchemy.ext.asyncio import AsyncSession\n"
-            "from tests.databases import execute\n\n"
+            "from testing.databases import execute\n\n"
             '@pytest.fixture(scope="session", autouse=True)\n'
             f'def table(database: URL) -> None:\n    execute(database, "{fixture}")\n\n'
             f'@pytest.mark.parametrize("n", range({number}))\n{body}'
@@ -159,9 +159,7 @@ def main() -> None:
         )
         ratio = f"1/{upgrade / clone:.0f} of upgrade head ({upgrade * 1000:.0f} ms)"
         show("a worker's clone, 50 tables", clone * 1000, "ms", "limit 40", ratio)
-        checks = [f"tests/migrations/test_{name}.py" for name in ("reversible", "offline", "shape")]
-        if (project / "tests" / "migrations" / "test_safety.py").exists():
-            checks.append("tests/migrations/test_safety.py")
+        checks = [f"testing/{name}.py" for name in ("reversible", "offline", "shape", "safety")]
         total = 0.0
         for check in checks:
             wall, cpu, _ = least(1, lambda check=check: pytest(project, check, cores=1))  # type: ignore[misc]

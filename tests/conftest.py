@@ -28,8 +28,8 @@ import copier
 import pytest
 from copier import Settings
 
-from tests.quick import forget, quickened
-from tests.report import (
+from tests._kit.quick import forget, quickened
+from tests._kit.report import (
     pytest_collection_modifyitems,
     pytest_sessionfinish,
     pytest_terminal_summary,
@@ -37,10 +37,9 @@ from tests.report import (
 
 # Where pytest looks for them.
 __all__ = ["pytest_collection_modifyitems", "pytest_sessionfinish", "pytest_terminal_summary"]
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests._kit.servers"]
 
 ROOT = Path(__file__).resolve().parents[1]
-BACKEND = ROOT / "template" / "{{ backend_dir }}"
 WORKING_TREE = "v999.0.0"  # the tag that the working tree gets in the clone
 
 

@@ -20,9 +20,9 @@ import pytest
 from docker.errors import DockerException, ImageNotFound
 from docker.models.containers import Container
 
+from tests._kit.report import cannot_run
+from tests._kit.support import free_port
 from tests.conftest import Project, Render
-from tests.report import cannot_run
-from tests.support import free_port
 
 PATIENCE = 900  # seconds: a cold build on a slow network; a limit, not an expectation
 WAY_OUT = "scripts/test --docker"

@@ -13,8 +13,8 @@ from docker.models.containers import Container
 from sqlalchemy import URL, make_url
 
 from tests.docker.conftest import Service as Shop
-from tests.migrations.faults import MENDING, Expected, Report, empty, judge
-from tests.migrations.service import LAUNCHER, Done, Launcher, Running, Service
+from tests.migrate.faults import MENDING, Expected, Report, empty, judge
+from tests.migrate.service import LAUNCHER, Done, Launcher, Running, Service
 
 # As strict operators have it; every run here is one.
 CONFINED: dict[str, Any] = {
@@ -35,7 +35,7 @@ _numbers = count()
 
 
 class InnerLauncher(Launcher):
-    """The launcher of tests/migrations/launcher.py in a container.
+    """The launcher of tests/migrate/launcher.py in a container.
 
     Its runs are processes there, quicker to start than a container each.
     """
@@ -78,7 +78,7 @@ class Lab:
     image: str
     launcher: InnerLauncher
     backend: Path
-    catalogs: Any  # tests/catalog.py of the rendered project
+    catalogs: Any  # testing/schema.py of the rendered project
     expected: Expected = field(init=False)
 
     def database(self) -> Service:

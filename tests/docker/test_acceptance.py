@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests._kit.support import CACHE
 from tests.docker.conftest import Service
-from tests.support import CACHE
 
 SOMEBODY = {"uid": 1000, "gid": 1001}
 PRIVATE = {"mask": 0o077, "folder": "My Projects/demo shop"}  # a umask, and a space in the path

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import secrets
-import sys
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +13,14 @@ import psycopg2
 import pytest
 from sqlalchemy import make_url
 
+from tests._kit.support import template_module
 from tests.conftest import Render
 from tests.docker.conftest import NewService
 from tests.docker.conftest import Service as Shop
 from tests.docker.faults import IMPATIENT, InnerLauncher, Lab, ended
-from tests.migrations.faults import STEPS, Report, moments, prepare, undisturbed
-from tests.migrations.service import Done, Service, copy
-from tests.migrations.test_lock import STEPS as COUNTED  # each can be seen to have run twice
-from tests.support import load
+from tests.migrate.faults import STEPS, Report, moments, prepare, undisturbed
+from tests.migrate.service import Done, Service, copy
+from tests.migrate.test_lock import STEPS as COUNTED  # each can be seen to have run twice
 
 SEED = int(os.environ.get("FAULT_SEED") or secrets.randbelow(10**6))
 CONTAINERS = 5
@@ -52,19 +51,17 @@ def lab(shop: Shop, rendered: Render, slug: str) -> Generator[Lab]:
     done = shop.execute("docker", "build", "-t", image, str(service.backend))
     assert done.returncode == 0, done.stderr
     launcher = InnerLauncher(shop, image, service.backend)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "tests.databases", load(source / "tests" / "databases.py"))
-        catalogs = load(source / "tests" / "catalog.py")
-        lab = Lab(shop, image, launcher, service.backend, catalogs)
-        try:
-            lab.expected = undisturbed(lab.database(), catalogs.catalog)
-            start = time.monotonic()  # once more, since the first was slow
-            assert lab.database().migrate().returncode == 0
-            lab.expected.seconds = time.monotonic() - start
-            yield lab
-        finally:
-            launcher.stop()
-            shop.engine.images.remove(image, force=True)
+    catalogs = template_module("testing.schema")
+    lab = Lab(shop, image, launcher, service.backend, catalogs)
+    try:
+        lab.expected = undisturbed(lab.database(), catalogs.catalog)
+        start = time.monotonic()  # once more, since the first was slow
+        assert lab.database().migrate().returncode == 0
+        lab.expected.seconds = time.monotonic() - start
+        yield lab
+    finally:
+        launcher.stop()
+        shop.engine.images.remove(image, force=True)
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests._kit.guide import Command, follow, steps
+from tests._kit.support import free_port
 from tests.conftest import WORKING_TREE, git
 from tests.docker.conftest import Service
-from tests.guide import Command, follow, steps
-from tests.support import free_port
 
 
 def with_copier(environment: dict[str, str]) -> dict[str, str]:
@@ -44,7 +44,8 @@ def test_a_newcomer_to_this_repository_sees_what_its_readme_shows(
             "PATH": os.environ["PATH"],
             "SCRIPTS_VENV": sys.prefix,  # the same lock: it need not be installed again
             "POSTGRES_PORT": str(free_port()),
-            "PYTEST_ADDOPTS": "tests/test_render.py -k python_version",  # the rest runs already
+            # The rest runs already.
+            "PYTEST_ADDOPTS": "tests/render/test_render.py -k python_version",
         }
     )
     try:

@@ -13,7 +13,7 @@ import docker
 import pytest
 
 from tests.conftest import WORKING_TREE, git
-from tests.test_scripts import assert_one_sentence, listener, table, typed
+from tests.render.test_scripts import assert_one_sentence, listener, table, typed
 
 
 @dataclass
@@ -95,8 +95,8 @@ def test_the_suite_runs_in_the_maintainers_container(template: Path, workplace: 
         os.chown(path, uid, uid)
     name = f"suite-{secrets.token_hex(4)}"
     tests = [
-        "tests/test_scripts.py::test_new_without_dest_says_so",
-        "tests/test_errors.py::test_a_wrong_password",
+        "tests/render/test_scripts.py::test_new_without_dest_says_so",
+        "tests/migrate/test_errors.py::test_a_wrong_password",
     ]
     try:
         words = ["docker", "compose", "run", "--rm", "test", "-n", "0", *tests]

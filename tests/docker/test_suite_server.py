@@ -10,8 +10,8 @@ import time
 import docker
 import pytest
 
+from tests._kit.support import environment
 from tests.conftest import Render
-from tests.support import environment
 
 SLOW = """\
 import time

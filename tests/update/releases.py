@@ -148,12 +148,12 @@ def plausible(repository: Path) -> None:
         path.write_text(re.sub(r"\bdb_name\b", "database_name", path.read_text("utf-8")), "utf-8")
 
     # A file that goes stays excluded; a file with a new name leaves a stub.
-    modules = sorted((backend / "tests" / "migrations").glob("test_*.py"))
+    modules = sorted((backend / "tests").glob("test_*.py"))
     gone, moved = modules[0], modules[-1]
     gone.unlink()
     edit(
         repository / "copier.yml",
-        put(r"^  - \"\*\*/__pycache__\"$", f'  - "**/tests/migrations/{gone.name}"\n'),
+        put(r"^  - \"\*\*/__pycache__\"$", f'  - "**/tests/{gone.name}"\n'),
     )
     shutil.copy(moved, moved.with_name("test_renamed.py"))
     moved.write_text(

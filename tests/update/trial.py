@@ -11,8 +11,8 @@ from pathlib import Path
 import copier
 from copier import Settings
 
+from tests._kit.quick import pack, quickened
 from tests.conftest import git  # first: it isolates git before Copier is imported
-from tests.quick import pack, quickened
 from tests.update.edits import ANSWERS, User
 from tests.update.judge import File, Tree, Verdict, judge
 

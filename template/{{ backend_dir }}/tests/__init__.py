@@ -1,1 +1,1 @@
-"""Tests: `pytest` on any machine, `docker compose run --rm test` with Docker."""
+"""Your tests. Fixtures such as `session` come from the plugin `testing`."""

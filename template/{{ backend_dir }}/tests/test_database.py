@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.database import get_engine, get_session
-from tests.databases import Alembic, execute
-from tests.revisions import revisions, scripts
+from testing.databases import Alembic, execute
+from testing.revisions import revisions, scripts
 
 
 async def test_the_application_connects_to_the_tests_database(database: URL) -> None:

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import make_url
 
 from app.core.config import DEVELOPMENT_PASSWORD, Settings
-from app.core.problems import explain
 from app.migrate import shortcut
+from app.migrate.explain import explain
 
 NASTY = "p%40ss:w/o?r#d@ [x]&+$=\\'\"ä€"
 

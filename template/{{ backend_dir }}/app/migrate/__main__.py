@@ -34,8 +34,8 @@ def log(config: "Config") -> None:
     """Show what was applied to the database, when, by whom and from where."""
     from app.core.config import get_settings
     from app.migrate.connect import connect
-    from app.migrate.history import show
-    from app.migrate.settings import MigrationSettings
+    from app.migrate.record import show
+    from app.migrate.waits import MigrationSettings
 
     url = get_settings().database_url_sync
     with connect(url, MigrationSettings().migration_connect_wait) as connection:
@@ -44,7 +44,7 @@ def log(config: "Config") -> None:
 
 
 def main(words: list[str]) -> int:
-    """Run one Alembic command; the exit code is a documented one (app.core.problems.ExitCode)."""
+    """Run one Alembic command; the exit code is a documented one (app.migrate.explain.ExitCode)."""
     become_owner_of_revisions()
     with interrupted_by_signals():
         try:
@@ -62,7 +62,8 @@ def long_way(words: list[str]) -> int:
     gc.disable()  # what is imported stays: to look for garbage in it takes a fifth of all the time
     from alembic.config import CommandLine, Config
 
-    from app.core.problems import ExitCode, explain
+    from app.migrate.errors import ExitCode
+    from app.migrate.explain import explain
 
     gc.freeze()
     gc.enable()

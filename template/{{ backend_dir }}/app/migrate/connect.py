@@ -13,7 +13,8 @@ from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from app.core.problems import ExitCode, MigrationError, Problem, explain
+from app.migrate.errors import ExitCode, MigrationError, Problem
+from app.migrate.explain import explain
 from app.migrate.lock import REPORT_EVERY
 
 log = getLogger(__name__)

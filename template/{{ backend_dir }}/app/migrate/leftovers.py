@@ -2,9 +2,9 @@
 
 from sqlalchemy import Connection
 
-from app.core.problems import ExitCode, MigrationError, Problem, command
-from app.migrate.history import Recorder
+from app.migrate.errors import ExitCode, MigrationError, Problem, command
 from app.migrate.queries import LEFTOVERS
+from app.migrate.record import Recorder
 
 
 def refuse_leftovers(connection: Connection, recorder: Recorder) -> None:

@@ -12,7 +12,7 @@ from logging import getLogger
 
 from sqlalchemy import Connection, text
 
-from app.core.problems import ExitCode, MigrationError, Problem, unfinished
+from app.migrate.errors import ExitCode, MigrationError, Problem, unfinished
 
 log = getLogger(__name__)
 

@@ -17,7 +17,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from app.core.problems import ExitCode, MigrationError, explain
+from app.migrate.errors import ExitCode, MigrationError
+from app.migrate.explain import explain
 
 log = getLogger(__name__)
 

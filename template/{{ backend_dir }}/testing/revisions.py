@@ -1,0 +1,204 @@
+"""The revisions one by one, oldest first, each taken up and down through env.py."""
+
+import ast
+import os
+import re
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Self, TextIO, cast
+from unittest.mock import patch
+
+import pytest
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext, MigrationStep
+from alembic.script import Script, ScriptDirectory
+from greenlet import greenlet  # type: ignore[import-untyped]
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
+
+from app.migrate.explain import explain
+from testing.databases import BACKEND, Alembic
+
+
+@cache
+def scripts() -> ScriptDirectory:
+    """What Alembic knows about `alembic/versions`; its files are read once."""
+    return ScriptDirectory.from_config(Alembic().config)
+
+
+@cache
+def revisions() -> list[Script]:
+    """Every revision, each after all that it needs: branches, merges and several bases too."""
+    try:
+        return list(scripts().walk_revisions())[::-1]
+    except Exception as error:
+        problem = str(explain(error) or error)
+    pytest.fail(problem, pytrace=False)
+
+
+class Steps:
+    """Takes one revision at a time up or down, all in one run of env.py.
+
+    Alembic asks a function for the steps to run. Ours is asked for the next one when the test calls
+    `up` or `down`: env.py and the test are two greenlets, as under SQLAlchemy's asyncio. A command
+    for each step would cost ten times as much. Only one of these can be active at a time.
+    """
+
+    def __init__(self, url: URL | None = None) -> None:
+        """With a URL: on that database. Without: as with `--sql`; what fails stands in `error`."""
+        self.sql: list[str] = []
+        self.error: Exception | None = None
+        self._url = url
+        self._pending: MigrationStep | None = None
+        self._environment: greenlet | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._environment:
+            self._environment.throw()  # GreenletExit: env.py's own clean-up runs
+
+    def up(self, script: Script) -> list[str]:
+        """Run its upgrade(); returns the statements, without a URL."""
+        return self._run(MigrationStep.upgrade_from_script(scripts().revision_map, script))
+
+    def down(self, script: Script) -> list[str]:
+        """Run its downgrade(), of the newest revision of its branch."""
+        return self._run(MigrationStep.downgrade_from_script(scripts().revision_map, script))
+
+    def _run(self, step: MigrationStep) -> list[str]:
+        first = len(self.sql)
+        if not self._url:
+            step.migration_fn = self._guarded(step.migration_fn)
+        if not self._environment:
+            self._pending = None  # the one that failed
+            self._environment = greenlet(self._run_environment)
+            self._environment.switch()
+        self._pending = step
+        self._environment.switch()
+        return self.sql[first:]
+
+    def _run_environment(self) -> None:
+        config = Alembic(self._url).config
+        config.output_buffer = cast("TextIO", self)  # it has what Alembic calls
+        options: dict[str, Any] = {"fn": self._steps, "destination_rev": "heads"}
+        try:
+            with EnvironmentContext(config, scripts(), as_sql=not self._url, **options):
+                scripts().run_env()
+        finally:
+            self._environment = None  # after an error, the next step begins anew
+
+    def _steps(self, _heads: Any, context: MigrationContext) -> Iterator[MigrationStep]:
+        test = greenlet.getcurrent().parent
+        assert test
+        while True:
+            if not self._pending:  # else env.py tries again: somebody held a lock
+                test.switch()
+            assert self._pending
+            context.impl.memo.clear()  # of enums: those made by one step, the next may have dropped
+            yield self._pending
+            self._pending = None
+
+    def _guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Alembic then goes on as if it were done, and later revisions can be seen too."""
+        self.error = None
+
+        def guarded(**words: Any) -> None:
+            try:
+                function(**words)
+            except Exception as error:
+                self.error = error
+
+        return guarded
+
+    def write(self, statement: str) -> None:
+        """What Alembic prints with `--sql`, one statement at a time."""
+        self.sql.append(statement.strip())
+
+    def flush(self) -> None:
+        """Part of a file's interface."""
+
+
+class Interruption(Exception):  # noqa: N818 (not an error of ours)
+    """The process ended; what was committed before stays."""
+
+
+@contextmanager
+def autocommit_blocks(interrupt: int | None = None) -> Generator[list[None]]:
+    """Counts the autocommit blocks that revisions leave, and interrupts after one of them."""
+    original = MigrationContext.autocommit_block
+    left: list[None] = []
+
+    @contextmanager
+    def block(context: MigrationContext) -> Generator[None]:
+        with original(context):
+            yield
+        left.append(None)
+        if len(left) == interrupt:
+            raise Interruption
+
+    with patch.object(MigrationContext, "autocommit_block", block):
+        yield left
+
+
+def where(script: Script, name: str) -> str:
+    """`file:line` of a revision's function or variable."""
+    path = Path(script.path)
+    for node in ast.parse(path.read_bytes()).body:
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        names = [getattr(node, "name", None), *(getattr(target, "id", None) for target in targets)]
+        if name in names:
+            return f"{shorten(path)}:{node.lineno}"
+    return f"{shorten(path)}:1"
+
+
+def shorten(path: str | Path) -> str:
+    """Without the backend folder in front."""
+    path = Path(path)
+    return path.relative_to(BACKEND).as_posix() if path.is_relative_to(BACKEND) else str(path)
+
+
+def failure(script: Script, name: str, error: Exception) -> str:
+    """Where in a revision what was raised, and what was said."""
+    place = where(script, name)
+    for frame in traceback.extract_tb(error.__traceback__):
+        if Path(frame.filename) == Path(script.path):
+            place = f"{shorten(frame.filename)}:{frame.lineno}"
+    driver_error = error.orig if isinstance(error, DBAPIError) else error
+    lines = [line for line in str(driver_error).splitlines() if line.strip()]
+    kind = "" if isinstance(error, DBAPIError) else f"{type(error).__name__}: "
+    statement = " ".join((getattr(error, "statement", None) or "").split())[:300]
+    said = [f"{place}: {name}() fails: {kind}{' '.join(lines[:2])}"]
+    said += [f"  the statement: {statement}"] if statement else []
+    return "\n".join([*said, *missing_feature(error)])
+
+
+def missing_feature(error: Exception) -> list[str]:
+    """The ways out where the tests' server lacks what the project's own image may have."""
+    found = re.search(
+        r'extension "\S+" is not available|could not open extension control file|\bICU is not '
+        r'supported|type "\S+" does not exist|could not (access|load) (file|library).*',
+        str(error),
+    )
+    if not found or (found[0].startswith("type") and "CREATE EXTENSION" not in str(error)):
+        return []
+    return [
+        f"  This server cannot do that: {os.environ.get('TEST_SERVER', 'TEST_DATABASE_URL')}",
+        "  Run the tests on the project's own image: docker compose run --rm test",
+        "  or set TEST_DATABASE_URL to a server that has it.",
+    ]
+
+
+def driver_error(error: Exception) -> tuple[str, Any]:
+    """The SQLSTATE and the diagnosis that the server gave; empty if it was not the server."""
+    original = getattr(error, "orig", error)
+    return getattr(original, "pgcode", None) or "", getattr(original, "diag", None)
+
+
+def sqlstate(error: Exception) -> str:
+    """What kind of error the server says it is; empty if it was not the server."""
+    return driver_error(error)[0]

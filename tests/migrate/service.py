@@ -1,0 +1,176 @@
+"""A service with revisions of its own and a database, and its migrate command as processes."""
+
+import json
+import os
+import shutil
+import subprocess
+import textwrap
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import URL
+
+from tests._kit.forks import forks
+from tests._kit.support import PROGRAMS, environment, execute
+
+LAUNCHER = Path(__file__).with_name("launcher.py")
+_numbers = count()
+
+
+@dataclass
+class Done:
+    """How a run ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def __str__(self) -> str:
+        """For assertions."""
+        return f"exit code {self.returncode}\n{self.stdout}{self.stderr}"
+
+
+class Launcher:
+    """See launcher.py."""
+
+    input: IO[str]
+    output: IO[str]
+
+    def __init__(self, backend: Path) -> None:
+        self.input, self.output = forks().start(LAUNCHER, backend, environment())
+
+    def ask(self, **request: object) -> str:
+        """Send a request; returns the answer."""
+        print(json.dumps(request), file=self.input, flush=True)
+        return self.output.readline().strip()
+
+    def stop(self) -> None:
+        """End it."""
+        self.input.close()
+        self.output.read()
+        self.output.close()
+
+
+@dataclass
+class Running:
+    """A migrate command that was started."""
+
+    launcher: Launcher
+    pid: int
+    output: Path
+
+    def kill(self, number: int) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def is_running(self) -> bool:
+        """Whether it has not ended; ask no more after False."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+    def stderr(self) -> str:
+        """What it has said so far."""
+        path = self.output.with_suffix(".err")
+        return path.read_text() if path.exists() else ""
+
+    def wait(self, timeout: float = 60) -> Done:
+        """How it ended; a hang is a failure."""
+        answer = self.launcher.ask(pid=self.pid, timeout=timeout)
+        if answer == "running":
+            os.kill(self.pid, 9)
+            self.launcher.ask(pid=self.pid, timeout=10)
+            raise AssertionError(f"still running after {timeout} s:\n{self.stderr()}")
+        return Done(int(answer), self.output.with_suffix(".out").read_text(), self.stderr())
+
+
+@dataclass
+class Service:
+    """A copy of a rendered project's backend; its history begins with `baseline`."""
+
+    backend: Path
+    url: URL
+    head: str = "baseline"
+    variables: dict[str, str] = field(default_factory=dict)
+    _launcher: Launcher | None = None
+
+    @property
+    def versions(self) -> Path:
+        """The folder of the revisions."""
+        return self.backend / "alembic" / "versions"
+
+    def add(self, name: str, upgrade: str, downgrade: str = "pass") -> Path:
+        """Write the next revision; the arguments are the bodies of its functions."""
+        path = self.versions / f"20270101_{next(_numbers):04}_{name}_made_by_a_test.py"
+        bodies = [textwrap.indent(textwrap.dedent(b).strip(), "    ") for b in (upgrade, downgrade)]
+        path.write_text(
+            f'"""Made by a test."""\n\nimport time\n\nimport sqlalchemy as sa\n\n'
+            f"from alembic import op\n\nrevision = {name!r}\ndown_revision = {self.head!r}\n"
+            f"branch_labels = None\ndepends_on = None\n\n\ndef upgrade() -> None:\n{bodies[0]}\n"
+            f"\n\ndef downgrade() -> None:\n{bodies[1]}\n"
+        )
+        self.head = name
+        return path
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        """What its processes get."""
+        return environment(self.url, **(self.variables | variables))
+
+    def start(self, *words: str, **variables: str) -> Running:
+        """Start the migrate command in a forked process."""
+        if self._launcher is None:
+            self._launcher = Launcher(self.backend)
+        output = self.backend / f"run-{next(_numbers)}"
+        for suffix in (".out", ".err"):  # they are there even if it is killed at once
+            output.with_suffix(suffix).touch()
+        pid = self._launcher.ask(
+            words=words, environment=self.environment(**variables), output=str(output)
+        )
+        return Running(self._launcher, int(pid), output)
+
+    def migrate(self, *words: str, **variables: str) -> Done:
+        """Run the migrate command in a forked process."""
+        return self.start(*words, **variables).wait()
+
+    def process(
+        self, *words: str, program: str = "app.migrate", **variables: str
+    ) -> subprocess.Popen[str]:
+        """Start it, or another program of PROGRAMS, as a process from scratch."""
+        return subprocess.Popen(
+            [*PROGRAMS[program], *words],
+            cwd=self.backend,
+            env=self.environment(**variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *words: str, program: str = "app.migrate", **variables: str) -> Done:
+        """The same, to its end."""
+        process = self.process(*words, program=program, **variables)
+        out, err = process.communicate(timeout=60)
+        return Done(process.returncode, out, err)
+
+    def python(self, code: str, **variables: str) -> Done:
+        """Run Python code in the backend folder."""
+        return self.run("-c", textwrap.dedent(code), program="python", **variables)
+
+    def sql(self, statement: str, *parameters: object) -> list[Any]:
+        """One statement, committed."""
+        return execute(self.url, statement, *parameters)
+
+    def version(self) -> list[str]:
+        """The rows of alembic_version; none where there is no such table."""
+        if not self.sql("SELECT to_regclass('alembic_version')")[0][0]:
+            return []
+        return [row[0] for row in self.sql("SELECT version_num FROM alembic_version ORDER BY 1")]
+
+    def close(self) -> None:
+        """End what was started for it."""
+        if self._launcher:
+            self._launcher.stop()
+
+
+def copy(source: Path, folder: Path, url: URL) -> Service:
+    """A service of its own from a rendered backend."""
+    return Service(shutil.copytree(source, folder / "backend"), url)

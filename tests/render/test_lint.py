@@ -1,0 +1,124 @@
+"""What lands passes its own linters, as rendered and where it stands in the template; so do we."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests._kit.report import cannot_run
+from tests._kit.support import BACKEND, CACHE, MODELS, SHAPES, environment
+from tests.conftest import ROOT, Project, Render
+
+LINTERS = {
+    "ruff check": ["ruff", "check", "--no-cache", "."],
+    "ruff format": ["ruff", "format", "--no-cache", "--check", "."],
+    "mypy": ["mypy", "--cache-dir"],
+}
+
+
+@pytest.fixture(scope="session")
+def mypy_cache() -> Path:
+    """Kept from run to run, since most of the time goes into the libraries."""
+    return CACHE / "mypy"
+
+
+def lint(folder: Path, linter: str, mypy_cache: Path, *files: str) -> None:
+    """Run one as its users do, in the folder of its configuration; it may find nothing."""
+    # One cache for each configuration: another's would be thrown away.
+    cache = mypy_cache / ("ours" if folder == ROOT else "theirs")
+    words = LINTERS[linter] + ([str(cache)] if linter == "mypy" else [])
+    done = subprocess.run(
+        [sys.executable, "-m", *words, *files],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("linter", LINTERS)
+@pytest.mark.parametrize("backend_dir", SHAPES)
+def test_a_rendered_project_passes_its_linters(
+    rendered: Render, mypy_cache: Path, backend_dir: str, linter: str
+) -> None:
+    lint(rendered(backend_dir=backend_dir).backend, linter, mypy_cache)
+
+
+@pytest.mark.parametrize("linter", LINTERS)
+def test_the_template_passes_them_where_it_stands(mypy_cache: Path, linter: str) -> None:
+    lint(BACKEND, linter, mypy_cache)
+
+
+def test_the_linters_do_find_something(render: Render, mypy_cache: Path) -> None:
+    """Each in each kind of file: a configuration that checks nothing would be green as well."""
+    project = render()
+    bad = ["app/bad.py", "tests/bad.py", "alembic/env.py", "alembic/versions/bad.py"]
+    for name in bad:
+        (project.backend / name).write_text("import os\n\ndef f(x):\n  return  x.y\n")
+    for linter in LINTERS:
+        with pytest.raises(AssertionError) as found:
+            lint(project.backend, linter, mypy_cache)
+        for name in bad:
+            # A revision is no module, so mypy does not look at it.
+            seen = linter != "mypy" or "versions" not in name
+            assert (name in str(found.value)) == seen, (linter, name)
+
+
+@pytest.mark.parametrize("linter", LINTERS)
+def test_our_own_scripts_and_tests_pass_them(mypy_cache: Path, linter: str) -> None:
+    """The scripts too, whose names do not say that they are Python."""
+    files = [path for path in (ROOT / "scripts").iterdir() if path.is_file() and not path.suffix]
+    python = [str(path) for path in files if "python" in path.read_text().partition("\n")[0]]
+    assert len(python) >= 5
+    folders = ["scripts", "tests", "benchmarks"] if linter == "mypy" else []
+    lint(ROOT, linter, mypy_cache, *folders, *python)
+
+
+def test_the_workflow_runs_commands_that_exist(rendered: Render) -> None:
+    project = rendered()
+    workflow = yaml.safe_load((project.path / ".github/workflows/ci.yml").read_text())
+    services = yaml.safe_load((project.path / "docker-compose.yml").read_text())["services"]
+    assert workflow[True].keys() == {"push", "pull_request"}  # YAML reads `on` as a boolean
+    ran = set()
+    for job in workflow["jobs"].values():
+        assert job["permissions"] == {"contents": "read"}
+        assert job["timeout-minutes"] <= 30
+        for step in (step for step in job["steps"] if "run" in step):
+            words = step["run"].split()
+            assert words[:2] == ["docker", "compose"]
+            ran.add(" ".join(words[4:]) if words[2] == "run" else " ".join(words[2:]))
+            service = words[4] if words[2] == "run" else words[3]
+            assert service in services
+    assert {"test", "test mypy", "test ruff check .", "test ruff format --check ."} <= ran
+    assert "migrate" in ran
+
+
+@pytest.mark.parametrize("backend_dir", SHAPES)
+def test_compose_accepts_its_file(rendered: Render, backend_dir: str) -> None:
+    if not shutil.which("docker"):
+        cannot_run("no docker command line", "scripts/lab up")
+    done = subprocess.run(
+        ["docker", "compose", "--profile", "*", "config", "--quiet"],
+        cwd=rendered(backend_dir=backend_dir).path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("linter", ["ruff check", "ruff format"])
+def test_generated_revisions_pass_the_linters(
+    with_models: Project, mypy_cache: Path, linter: str
+) -> None:
+    versions = with_models.backend / "alembic" / "versions"
+    assert len(list(versions.glob("*.py"))) == 1 + len(MODELS)
+    lint(versions, linter, mypy_cache)
+    lint(with_models.backend / "app" / "models", linter, mypy_cache)

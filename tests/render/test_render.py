@@ -1,0 +1,633 @@
+"""Answers -> files: what is refused, what lands, and that Copier alone is enough. No server."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+import tomllib
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import copier
+import pytest
+import yaml
+from copier import Settings
+
+from tests._kit.quick import quickened
+from tests._kit.report import cannot_run
+from tests._kit.support import BACKEND, BIN, SHAPES, environment, run, succeed
+from tests.conftest import ROOT, WORKING_TREE, Project, Render, git
+
+CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text())
+QUESTIONS = {name: q for name, q in CONFIG.items() if not name.startswith("_")}
+OLDEST_COPIER = CONFIG["_min_copier_version"]
+
+AT_THE_TOP = {
+    ".copier-answers.yml",
+    ".env.example",
+    ".gitattributes",
+    ".gitignore",
+    "README.md",
+    "docker-compose.yml",
+}
+WORKFLOW = {".github/workflows/ci.yml"}
+IN_THE_BACKEND = {
+    path.relative_to(BACKEND).as_posix().removesuffix(".jinja")
+    for path in map(ROOT.__truediv__, git(ROOT, "ls-files", "-z", str(BACKEND)).split("\0"))
+    if path.is_relative_to(BACKEND)
+}
+
+
+def copy(template: Path, to: Path, answers: dict[str, Any]) -> None:
+    """As a stranger does, untrusted, with Copier's API."""
+    with quickened():
+        copier.run_copy(
+            str(template), to, data=answers, defaults=True, quiet=True, settings=Settings()
+        )
+
+
+@pytest.fixture(scope="session")
+def folder(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template without its history: Copier does not clone it, which takes most of its time."""
+    copy = tmp_path_factory.mktemp("folder") / "copier-postgres"
+    return shutil.copytree(template, copy, ignore=shutil.ignore_patterns(".git"))
+
+
+def names(project: Project) -> set[str]:
+    """Every file on disk, in git or not."""
+    found = (path for path in project.path.rglob("*") if not path.is_dir() or path.is_symlink())
+    paths = (path.relative_to(project.path).as_posix() for path in found)
+    return {path for path in paths if not path.startswith(".git/")}
+
+
+def within(backend_dir: str, paths: set[str]) -> set[str]:
+    """The paths of the backend folder, seen from the top."""
+    return paths if backend_dir == "." else {f"{backend_dir}/{path}" for path in paths}
+
+
+def from_backend(project: Project) -> dict[str, bytes]:
+    """The files of the backend folder that hold no answer: path in it -> content."""
+    with_answers = {"Dockerfile"}
+    return {
+        path: (project.backend / path).read_bytes()
+        for path in sorted(IN_THE_BACKEND - with_answers)
+    }
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+NO_NAME = "The project name needs at least one letter from A to Z, such as My Service."
+NOT_ONE_LINE = "The project name is one line of up to 80 characters."
+NO_SLUG = "The slug has up to 40 lowercase letters, digits and single dashes, and starts with a"
+RESERVED_SLUG = "The slug may not begin with pg-"
+NO_FOLDER = 'The backend folder is "." or a relative path of'
+NO_DATABASE = "The database name has up to 63 lowercase letters, digits and underscores"
+OWN_DATABASE = "is one of PostgreSQL's own databases: choose another name, such as"
+
+BAD = [
+    *(
+        ("project_name", value, NO_NAME)
+        for value in ["", "   ", "...", "?!-_", "\t", "123", "日本"]
+    ),
+    *(
+        ("project_name", value, NOT_ONE_LINE)
+        for value in ["Two\nLines", "Shop\n", "a\r", "a\x00b", "a\x1b[2J", "a\u2028b", "a" * 81]
+    ),
+    *(
+        ("project_slug", value, NO_SLUG)
+        for value in ["", "-x", "x-", "a--b", "Shop", "my_shop", "1x", "a b", "x\n", "é", "a" * 41]
+    ),
+    *(("project_slug", value, RESERVED_SLUG) for value in ["pg", "pg-tools"]),
+    *(
+        ("backend_dir", value, NO_FOLDER)
+        for value in [
+            *["", " ", "..", "../x", "x/../y", "a/../b", "./x", "/x", "a//b", "a/", "-x", "a/-b"],
+            *["x\n", "\nx", "a b", "A", "a\\b", "C:", "~", ".hidden", "{{ x }}", "$HOME", "é"],
+            "/".join(["abc"] * 26),
+        ]
+    ),
+    *(
+        ("db_name", value, NO_DATABASE)
+        for value in ["", "a" * 64, "'", 'a"b', "a;b", "1a", "A", "a-b", "a b", "a\n", "ä", "$x"]
+    ),
+    *(("db_name", value, OWN_DATABASE) for value in ["postgres", "template0", "template1"]),
+    ("python_version", "3.10", "Invalid choice"),
+    ("postgres_version", "16", "Invalid choice"),
+    ("ci", "gitlab", "Invalid choice"),
+]
+
+
+@pytest.mark.parametrize(("question", "value", "sentence"), BAD)
+def test_a_bad_answer_is_refused_in_one_sentence_and_nothing_is_written(
+    folder: Path, tmp_path: Path, question: str, value: str, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)) as refusal:
+        copy(folder, tmp_path / "demo", {question: value})
+    assert str(refusal.value).count("\n") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_refuses_a_bad_answer_and_writes_nothing(
+    template: Path, tmp_path: Path
+) -> None:
+    """Copier shows its own traceback for a bad `--data`; the sentence is the last line of it."""
+    first = {question: (value, sentence) for question, value, sentence in reversed(BAD)}
+    runs = {
+        question: subprocess.Popen(
+            [BIN / "copier", "copy", "--defaults", f"--data={question}={value}", template, "demo"],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for question, (value, _) in first.items()
+    }
+    assert runs.keys() == QUESTIONS.keys()
+    for question, process in runs.items():
+        errors = process.communicate()[1].strip().splitlines()
+        assert process.returncode == 1, errors
+        assert first[question][1] in errors[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_person_who_answers_badly_reads_the_sentence_and_is_asked_again(
+    template: Path, tmp_path: Path
+) -> None:
+    terminal, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 300, 0, 0))  # one line is one
+    process = subprocess.Popen(
+        [BIN / "copier", "copy", str(template), str(tmp_path / "demo")],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(TERM="xterm", PROMPT_TOOLKIT_NO_CPR="1"),
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+
+    def wait_for(text: bytes) -> None:
+        nonlocal shown
+        while text not in shown:
+            assert select.select([terminal], [], [], 60)[0], f"no {text!r} in {shown!r}"
+            shown += os.read(terminal, 4096)
+
+    try:
+        wait_for(b"What is the service called?")
+        os.write(terminal, b"\x15...\r")  # ^U clears the default
+        wait_for(b"needs at least one letter")
+        os.write(terminal, b"\x15My Shop\r")
+        wait_for(b"Its short name")
+        wait_for(b"my-shop")  # the default of the next question follows from the answer
+        os.write(terminal, b"\x03")
+        wait_for(b"Execution stopped by user")
+        assert process.wait(60) == 1
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+    assert b"Traceback" not in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- what is legal -----------------------------------------------------------------------------
+
+ODD_NAMES = [
+    "yes",
+    "null",
+    "a: b",
+    "# a",
+    "@home",
+    "- a",
+    "%a",
+    "{a}",
+    "{{ a }}",
+    "{% a %}",
+    "O'Neill's",
+    'The "Shop"',
+    "back\\slash",
+    "  spaces  ",
+    "Zażółć gęślą",
+    "日本 shop",
+    "PG tools",
+    "a" * 80,
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_an_odd_name_is_kept_and_every_file_still_parses(
+    folder: Path, name: str, tmp_path: Path
+) -> None:
+    project = tmp_path / "demo"
+    copy(folder, project, {"project_name": name})
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
+    assert answers["project_name"] == name
+    assert name.strip() in (project / "README.md").read_text("utf-8").partition("\n")[0]
+    slug = answers["project_slug"]
+    assert re.fullmatch("[a-z][a-z0-9]*(-[a-z0-9]+)*", slug)
+    compose = yaml.safe_load((project / "docker-compose.yml").read_text("utf-8"))
+    assert compose["name"] == slug, "YAML has another meaning for this word"
+    user = f"{slug.replace('-', '_')}_user"
+    assert compose["services"]["postgres"]["environment"]["POSTGRES_USER"] == (
+        f"${{POSTGRES_USER:-{user}}}"
+    )
+    assert not user.startswith("pg_"), "PostgreSQL keeps such names for itself"
+    for path in project.rglob("*"):
+        if path.suffix in {".yml", ".yaml"}:
+            yaml.safe_load(path.read_text("utf-8"))
+        elif path.suffix == ".toml":
+            tomllib.loads(path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("name_of_folder", "name"),
+    [
+        ("my-service", "My Service"),
+        ("shop.example.com", "Shop Example Com"),
+        ("UPPER_case", "Upper Case"),
+        ("2024-shop", "2024 Shop"),
+        ("with space", "With Space"),
+        ("pg", "Pg"),
+        ("123", "My Service"),
+        ("___", "My Service"),
+        ("店", "My Service"),
+        ("a" * 200, "A" + "a" * 79),
+        ("-" * 100 + "a", "My Service"),
+    ],
+)
+def test_defaults_alone_are_enough_for_a_folder_of_any_name(
+    folder: Path, tmp_path: Path, name_of_folder: str, name: str
+) -> None:
+    copy(folder, tmp_path / name_of_folder, {})
+    answers = yaml.safe_load((tmp_path / name_of_folder / ".copier-answers.yml").read_text())
+    assert answers["project_name"] == name
+
+
+@pytest.mark.parametrize("slug", ["no", "null", "true", "a" * 40])
+def test_a_slug_that_is_a_word_of_yaml_stays_a_text(
+    folder: Path, tmp_path: Path, slug: str
+) -> None:
+    copy(folder, tmp_path / "demo", {"project_slug": slug})
+    compose = yaml.safe_load((tmp_path / "demo" / "docker-compose.yml").read_text())
+    assert compose["name"] == slug
+    answers = yaml.safe_load((tmp_path / "demo" / ".copier-answers.yml").read_text())
+    assert answers["project_slug"] == slug
+
+
+# --- what lands --------------------------------------------------------------------------------
+
+
+def test_two_renders_are_equal(render: Render, rendered: Render) -> None:
+    assert render().files() == rendered().files()
+
+
+@pytest.mark.parametrize("backend_dir", SHAPES)
+def test_exactly_the_expected_files_land(rendered: Render, backend_dir: str) -> None:
+    project = rendered(backend_dir=backend_dir)
+    assert names(project) == AT_THE_TOP | WORKFLOW | within(backend_dir, IN_THE_BACKEND)
+
+
+@pytest.mark.parametrize("backend_dir", SHAPES)
+def test_the_code_is_the_same_wherever_it_stands(rendered: Render, backend_dir: str) -> None:
+    assert from_backend(rendered(backend_dir=backend_dir)) == from_backend(rendered())
+
+
+def test_without_ci_there_is_no_workflow(rendered: Render) -> None:
+    assert names(rendered(ci="none")) == names(rendered()) - WORKFLOW
+
+
+@pytest.mark.parametrize("backend_dir", SHAPES)
+def test_nothing_that_lands_is_ignored_by_git(rendered: Render, backend_dir: str) -> None:
+    """An update would overwrite such a file without a word."""
+    project = rendered(backend_dir=backend_dir)
+    assert names(project) == set(project.files())
+    assert git(project.path, "ls-files", "--cached", "--ignored", "--exclude-standard") == ""
+
+
+def test_no_file_of_the_template_is_ignored_by_git() -> None:
+    listed = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z", "template")
+    paths = [path for path in listed.split("\0") if path]
+    for rules in (ROOT, ROOT / "template"):
+        relative = [str((ROOT / path).relative_to(rules)) for path in paths]
+        done = subprocess.run(
+            ["git", "check-ignore", "--no-index", "--stdin"],
+            cwd=rules,
+            input="\n".join(relative),
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        assert done.stdout == ""
+    on_disk = {path for path in (ROOT / "template").rglob("*") if path.is_file()}
+    caches = {".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__"}
+    assert {path for path in on_disk if not caches.intersection(path.parts)} == {
+        ROOT / path for path in paths if (ROOT / path).exists()
+    }
+
+
+def test_no_jinja_is_left_over(rendered: Render) -> None:
+    for backend_dir, ci in product(SHAPES, ["github", "none"]):
+        for path, content in rendered(backend_dir=backend_dir, ci=ci).files().items():
+            assert not re.search(r"\{[{%#]|\.jinja$", path)
+            asked = "|".join([*QUESTIONS, "_copier"])
+            assert not re.search(rf"\{{%-? |\{{\{{-? *({asked})".encode(), content), path
+
+
+def test_no_python_file_is_a_template() -> None:
+    assert not list((ROOT / "template").rglob("*.py.jinja"))
+
+
+def test_every_file_is_plain_text_with_unix_line_endings(rendered: Render) -> None:
+    project = rendered()
+    for path, content in project.files().items():
+        assert b"\0" not in content, path
+        assert b"\r" not in content, path
+        content.decode("utf-8")
+        assert content == b"" or content.endswith(b"\n"), path
+        assert not (project.path / path).is_symlink(), path
+        assert not (project.path / path).stat().st_mode & 0o111, f"{path}: executable"
+
+
+ALL_ANSWERS = list(
+    product(*(QUESTIONS[name]["choices"] for name in ["python_version", "postgres_version"]))
+)
+
+
+@pytest.mark.parametrize(("python_version", "postgres_version"), ALL_ANSWERS)
+@pytest.mark.parametrize("ci", ["github", "none"])
+def test_every_choice_renders(
+    rendered: Render, python_version: str, postgres_version: str, ci: str
+) -> None:
+    project = rendered(python_version=python_version, postgres_version=postgres_version, ci=ci)
+    for path in (name for name in project.files() if name.endswith(".yml")):
+        yaml.safe_load((project.path / path).read_text())
+    dockerfile = (project.backend / "Dockerfile").read_text()
+    assert f"\nARG PYTHON_IMAGE=python:{python_version}-slim\n" in dockerfile
+    compose = yaml.safe_load((project.path / "docker-compose.yml").read_text())
+    postgres = compose["services"]["postgres"]
+    assert postgres["image"] == f"${{POSTGRES_IMAGE:-postgres:{postgres_version}}}"
+    # The image of 18 keeps its data one level higher; no volume there is no data kept.
+    data = {"17": "/var/lib/postgresql/data", "18": "/var/lib/postgresql"}[postgres_version]
+    volume = f"postgres-{postgres_version}"
+    assert postgres["volumes"] == [f"{volume}:{data}"]
+    assert list(compose["volumes"]) == [volume]
+    answers = yaml.safe_load((project.path / ".copier-answers.yml").read_text())
+    assert answers["python_version"] == python_version
+    assert answers["postgres_version"] == postgres_version
+
+
+def test_the_answers_reach_the_files_that_need_them(rendered: Render) -> None:
+    project = rendered(project_slug="the-shop", db_name="orders", backend_dir="services/api")
+    compose = yaml.safe_load((project.path / "docker-compose.yml").read_text())
+    assert compose["name"] == "the-shop"
+    environment = compose["services"]["postgres"]["environment"]
+    assert environment["POSTGRES_USER"] == "${POSTGRES_USER:-the_shop_user}"
+    assert environment["POSTGRES_DB"] == "${POSTGRES_DB:-orders}"
+    migrate = compose["services"]["migrate"]
+    assert migrate["build"]["context"] == "./services/api"
+    assert "./services/api:/srv" in migrate["volumes"]
+    example = (project.path / ".env.example").read_text()
+    assert "\nPOSTGRES_USER=the_shop_user\n" in example
+    assert "\nPOSTGRES_DB=orders\n" in example
+
+
+def test_no_managed_file_has_two_places_that_look_the_same(rendered: Render) -> None:
+    """`copier update` could put a user's edit into the wrong one of them."""
+    kept = ("requirements.txt", "requirements-dev.txt")  # generated, never edited by hand
+    for path, content in rendered().files().items():
+        if path.endswith(kept):
+            continue
+        lines = content.decode().splitlines()
+        windows: dict[tuple[str, ...], int] = {}
+        for number in range(len(lines) - 6):
+            window = tuple(lines[number : number + 7])
+            first = windows.setdefault(window, number)
+            assert first == number, f"{path}: lines {first + 1} and {number + 1}"
+
+
+# --- the rules of Copier -----------------------------------------------------------------------
+
+
+def test_the_template_needs_no_trust_in_any_release() -> None:
+    for key in (
+        "_tasks",
+        "_jinja_extensions",
+        "_migrations",
+        "_external_data",
+        "_secret_questions",
+    ):
+        assert key not in CONFIG
+    assert not any(question.get("secret") for question in QUESTIONS.values())
+
+
+def test_only_settings_that_copier_reads_are_set() -> None:
+    """Copier ignores the others in silence: `_context_lines`, `_conflict`, ..."""
+    assert {key for key in CONFIG if key.startswith("_")} <= {
+        "_envops",
+        "_exclude",
+        "_message_after_copy",
+        "_message_after_update",
+        "_message_before_copy",
+        "_message_before_update",
+        "_min_copier_version",
+        "_skip_if_exists",
+        "_subdirectory",
+    }
+    assert CONFIG["_envops"] == {"undefined": "jinja2.StrictUndefined"}
+
+
+def test_patterns_hold_no_answer_and_match_in_any_folder() -> None:
+    only_update = re.compile(r"\{% if _copier_operation == 'update' %\}(.*)\{% endif %\}")
+    exclude = [only_update.sub(r"\1", pattern) for pattern in CONFIG["_exclude"]]
+    for pattern in [*exclude, *CONFIG["_skip_if_exists"]]:
+        assert re.match(r"!?\*\*/", pattern), pattern
+        assert not re.search(r"\{\{|\{%", pattern), pattern
+    assert "**/.env" in CONFIG["_exclude"]
+    theirs = [only_update.sub(r"\1", p) for p in CONFIG["_exclude"] if only_update.match(p)]
+    assert theirs == CONFIG["_skip_if_exists"], "both lists, with the same exceptions"
+
+
+def test_every_question_can_be_answered_by_a_beginner() -> None:
+    assert set(QUESTIONS) == {
+        "project_name",
+        "project_slug",
+        "backend_dir",
+        "python_version",
+        "postgres_version",
+        "db_name",
+        "ci",
+    }
+    for name, question in QUESTIONS.items():
+        assert question["help"], name
+        assert "default" in question, name
+        assert bool(question.get("validator")) != bool(question.get("choices")), name
+
+
+def test_copier_can_update_what_it_rendered(template: Path, rendered: Render) -> None:
+    answers = yaml.safe_load((rendered().path / ".copier-answers.yml").read_text())
+    assert answers.keys() >= {"_commit", "_src_path", *QUESTIONS}
+    assert answers["_commit"] == WORKING_TREE
+    assert answers["_src_path"] == str(template)
+
+
+# --- Copier alone is enough --------------------------------------------------------------------
+
+
+def plain_copy(command: list[str], template: Path, to: Path) -> dict[str, bytes]:
+    """What a stranger's `copier copy --defaults` makes, no `--trust`."""
+    done = subprocess.run(
+        [*command, "copy", "--defaults", str(template), str(to)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(COPIER_SETTINGS_PATH=os.devnull),
+    )
+    assert done.returncode == 0, done.stderr
+    return {
+        path.relative_to(to).as_posix(): path.read_bytes()
+        for path in to.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_plain_copier_renders_the_same(template: Path, rendered: Render, tmp_path: Path) -> None:
+    found = plain_copy([str(BIN / "copier")], template, tmp_path / "demo-shop")
+    assert found == rendered().files()
+
+
+def test_the_oldest_copier_renders_the_same(
+    template: Path, rendered: Render, tmp_path: Path
+) -> None:
+    old = [str(BIN / "uv"), "tool", "run", "--quiet", "--python", sys.executable]
+    old += ["--from", f"copier=={OLDEST_COPIER}", "copier"]
+    version = subprocess.run([*old, "--version"], check=False, capture_output=True, text=True)
+    if version.returncode:
+        cannot_run(f"copier {OLDEST_COPIER} cannot be installed here", " ".join(old))
+    assert version.stdout.strip().endswith(OLDEST_COPIER)
+    assert plain_copy(old, template, tmp_path / "demo-shop") == rendered().files()
+
+
+# --- what is the user's stays --------------------------------------------------------------------
+
+BASELINE = "alembic/versions/20261122_0000_baseline_empty_schema.py"
+STARTERS = ["alembic/versions/.gitignore", BASELINE]
+MANAGED = ["alembic.ini", "app/models/__init__.py"]  # the one managed file of that folder
+ADDED = ["alembic/versions/20280101_0000_second_x.py", "app/models/example.py"]
+
+
+@pytest.fixture(scope="module")
+def next_release(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A template with one more release, which changes and adds files of every kind."""
+    newer = tmp_path_factory.mktemp("next") / "template"
+    git(template, "clone", "--quiet", str(template), str(newer))
+    for name in [*STARTERS, *MANAGED, *ADDED]:
+        with (newer / "template" / "{{ backend_dir }}" / name).open("a") as file:
+            file.write("# of the next release\n")
+    git(newer, "add", "--all")
+    git(newer, "commit", "--quiet", "-m", "next")
+    git(newer, "tag", "-a", "v1000.0.0", "-m", "v1000.0.0")
+    return newer
+
+
+@pytest.mark.parametrize(
+    ("operation", "backend_dir"), [*(("update", shape) for shape in SHAPES), ("recopy", "backend")]
+)
+def test_revisions_and_models_are_the_users_from_the_first_copy_on(
+    next_release: Path, tmp_path: Path, operation: str, backend_dir: str
+) -> None:
+    with quickened():
+        copier.run_copy(
+            str(next_release),
+            tmp_path,
+            data={"backend_dir": backend_dir},
+            vcs_ref=WORKING_TREE,
+            defaults=True,
+            quiet=True,
+            settings=Settings(),
+        )
+    git(tmp_path, "init", "--quiet", "-b", "main")
+    project = Project(tmp_path, {"backend_dir": backend_dir})
+    backend = project.backend
+    mine = [backend / BASELINE, backend / "app/models/user.py", tmp_path / ".env"]
+    mine.append(backend / "alembic/versions/20270101_0000_mine_x.py")
+    for file in mine:
+        file.write_text("# mine\n")
+    project.commit()
+
+    with quickened():
+        if operation == "update":
+            copier.run_update(
+                tmp_path,
+                defaults=True,
+                overwrite=True,
+                quiet=True,
+                context_lines=9999,
+                settings=Settings(),
+            )
+        else:
+            copier.run_recopy(
+                tmp_path, defaults=True, overwrite=True, quiet=True, settings=Settings()
+            )
+    if operation == "update":
+        assert not any((backend / name).exists() for name in ADDED)
+
+    assert {file.read_text() for file in mine} == {"# mine\n"}
+    for name in STARTERS:
+        assert "next release" not in (backend / name).read_text()
+    for name in MANAGED:
+        assert "next release" in (backend / name).read_text()
+
+
+# --- what git keeps out of alembic/versions ------------------------------------------------------
+
+
+def test_git_keeps_out_a_revision_made_for_a_try_and_no_other(render: Render) -> None:
+    project = render()
+    messages = {
+        "test": True,
+        "test something": True,
+        "Test it": True,
+        "add test_models": False,
+        "latest test": False,
+        "testing": False,
+        "attest": False,
+        "users": False,
+    }
+    succeed(
+        run(
+            project.backend,
+            "-c",
+            "import sys; from alembic.config import main\n"
+            "for words in sys.argv[1:]: main(['revision', '-m', words])",
+            *messages,
+            program="python",
+        )
+    )
+    ignored = {}
+    versions = project.backend / "alembic" / "versions"
+    for file in sorted(versions.glob("*.py")):
+        message = file.read_text().partition('"""')[2].partition("\n")[0]
+        ignored[message] = (
+            subprocess.run(
+                ["git", "check-ignore", "--quiet", file], cwd=project.path, check=False
+            ).returncode
+            == 0
+        )
+    ignored.pop("Empty schema: where every database of this service begins.")
+    assert ignored == messages
+    for name, kept_out in {
+        "test_x.py": True,
+        "x.pyc": True,
+        "__pycache__/x.py": True,
+        "x.py": False,
+    }.items():
+        done = subprocess.run(
+            ["git", "check-ignore", "--quiet", versions / name], cwd=project.path, check=False
+        )
+        assert (done.returncode == 0) == kept_out, name
