@@ -243,9 +243,7 @@ def test_a_revision_that_cannot_be_run_is_named(render: Render, server: URL) -> 
     broken = Case("", 'op.execute("ALTER TABLE users ALTER nothing TYPE bigint")')
     plant(project, {"index": HAZARDS["index"], "broken": broken, "after": Case("", "pass")})
     output = suite(project, server)
-    # What squawk knows counts where running shows nothing.
-    said = {"index": {"not-concurrent"}, "broken": {"fails", "changing-column-type"}}
-    assert found(output) == said
+    assert found(output) == {"index": {"not-concurrent"}, "broken": {"fails"}}
     assert 'column "nothing" of relation "users" does not exist' in output
     assert "Traceback" not in output
 
@@ -255,9 +253,10 @@ def test_what_is_released_is_not_judged_again(render: Render, server: URL) -> No
     plant(project, {"old": HAZARDS["index"], "new": HAZARDS["drop_index"]})
     settings = project.backend / "pyproject.toml"
     text = settings.read_text()
-    settings.write_text(f'{text}\n[tool.migrations]\nreleased = "r0002"\n')
+    assert 'released = ""' in text
+    settings.write_text(text.replace('released = ""', 'released = "r0002"'))
     assert found(suite(project, server)) == {"new": {"not-concurrent"}}
-    settings.write_text(f'{text}\n[tool.migrations]\nreleased = ["r0005"]\n')
+    settings.write_text(text.replace('released = ""', 'released = ["r0005"]'))
     assert "1 passed" in suite(project, server)
 
 
@@ -286,4 +285,4 @@ def test_a_fresh_project_passes(
 ) -> None:
     output = suite(rendered(backend_dir=backend_dir), server, *words)
     assert "1 passed" in output
-    assert "2 subtests passed" in output  # squawk is here, and the baseline
+    assert "1 subtests passed" in output  # the baseline

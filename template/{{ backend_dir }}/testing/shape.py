@@ -23,14 +23,14 @@ def test_there_is_one_head() -> None:
     assert len(heads) == 1, f"heads: {heads}. Join them: alembic merge heads -m 'merge'"
 
 
-def test_every_file_is_a_revision_of_the_history() -> None:
+def test_every_file_in_versions_is_a_revision() -> None:
     files = set((BACKEND / "alembic" / "versions").rglob("[!_.]*.py"))
     known = {Path(script.path) for script in revisions()}
     odd = ", ".join(sorted(shorten(path) for path in files ^ known))
     assert not odd, f"two files with one revision id, or a file that Alembic does not see: {odd}"
 
 
-def test_file_names_sort_and_say_something(subtests: pytest.Subtests) -> None:
+def test_file_names_have_date_id_and_message(subtests: pytest.Subtests) -> None:
     for script in revisions():
         with subtests.test(script.revision):
             if problems := [*problems_of_name(script), *problems_of_order(script)]:
@@ -61,7 +61,7 @@ def problems_of_order(script: Script) -> list[str]:
     ]
 
 
-def test_no_revision_imports_the_application(subtests: pytest.Subtests) -> None:
+def test_revisions_do_not_import_the_application(subtests: pytest.Subtests) -> None:
     """A revision must do the same in a year, when the models have changed."""
     for script in revisions():
         with subtests.test(script.revision):
@@ -88,7 +88,7 @@ def imports(script: Script) -> list[tuple[int, str]]:
     return found
 
 
-def test_no_revision_of_the_main_branch_was_edited(
+def test_merged_revisions_are_not_edited(
     record_property: Callable[[str, object], None],
 ) -> None:
     """Databases that have it already would differ from new ones. Without git nothing is known."""

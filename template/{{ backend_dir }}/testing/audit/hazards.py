@@ -29,6 +29,8 @@ WHY = {
     "truncates": "it removes all rows of {}, and the code that still runs may need them",
     "uses-new-enum-value": "PostgreSQL refuses a new value of an enum in the transaction that adds"
     " it",
+    "identifier-too-long": "PostgreSQL cuts names after 63 bytes, so this one becomes another: {}",
+    "ban-drop-database": "it drops a whole database, and no downgrade brings it back",
     # Seen in the catalog.
     "drops": "the code that still runs may use {}",
     "renames": "the code that still runs uses {} by its old name",
@@ -40,9 +42,6 @@ WHY = {
     "json-column": "json has no equality, so SELECT DISTINCT and GROUP BY over {} fail",
     "wide-index": "{} has more than three columns: seldom of use, and a cost at every write",
 }
-# Of squawk's rules, those whose matter does not show when a revision runs. The others are judged by
-# the audit, which knows the tables; they count where a revision could not be run.
-SQUAWK = {"ban-drop-database", "ban-uncommitted-transaction", "identifier-too-long"}
 
 _ALONE = "inside `with op.get_context().autocommit_block():`"
 _LATER = "first deploy code that does without, and do it in a later release"
@@ -146,6 +145,8 @@ CURES = [  # the first that fits
     Cure("ends-transaction", "", f"what needs a transaction of its own stands {_ALONE}"),
     Cure("truncates", "", f"delete in batches, {_ALONE}, once no code reads them"),
     Cure("uses-new-enum-value", "", f"ALTER TYPE ... ADD VALUE {_ALONE}, or in a revision before"),
+    Cure("identifier-too-long", "", "a shorter name"),
+    Cure("ban-drop-database", "", "DROP DATABASE by hand, after a backup"),
     Cure("drops", "", _LATER),
     Cure("renames", r"\bRENAME\s+(COLUMN\b|\S+\s+TO\b)", _COLUMN_BESIDE),
     Cure(

@@ -4,11 +4,13 @@ import re
 from typing import Any, NamedTuple
 
 import psycopg2
+from psycopg2.extensions import TRANSACTION_STATUS_INTRANS
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 _TOKENS = re.compile(
     r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$|;", re.DOTALL
 )
+_STRING = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$", re.DOTALL)
 _CAST = re.compile(
     r'::("[^"]+"|\w+( varying| precision|( without| with) time zone)?)(\(\d+\))?(\[\])?'
 )
@@ -50,6 +52,12 @@ def as_sent(cursor: Cursor, statement: str, parameters: Any, many: bool) -> str:
     return bytes(cursor.mogrify(statement, parameters)).decode()
 
 
+def long_names(statement: str) -> list[str]:
+    """The names that the server would cut."""
+    names = re.findall(r'"(?:[^"]|"")*"|\w+', _STRING.sub("", statement))
+    return [name for name in names if len(name.strip('"').encode()) > 63]
+
+
 class Plan(NamedTuple):
     """What EXPLAIN says of a statement."""
 
@@ -65,7 +73,7 @@ class Plan(NamedTuple):
 
 def explain(cursor: Cursor, statement: str) -> Plan:
     """The plan of a statement; an empty one if it has none."""
-    in_transaction = not cursor.connection.autocommit
+    in_transaction = cursor.connection.info.transaction_status == TRANSACTION_STATUS_INTRANS
     try:
         if in_transaction:
             cursor.execute("SAVEPOINT audit")

@@ -17,7 +17,7 @@ from sqlalchemy import URL, Engine, event
 
 from testing.audit.compatibility import Said, Snapshot
 from testing.audit.hazards import Report
-from testing.audit.statements import Plan, as_sent, explain, mentions, says, split
+from testing.audit.statements import Plan, as_sent, explain, long_names, mentions, says, split
 from testing.databases import connect
 from testing.revisions import shorten
 
@@ -115,12 +115,20 @@ class Watch:
         self, _c: Any, cursor: Cursor, statement: str, parameters: Any, _x: Any, many: bool
     ) -> None:
         place = self._place()
-        if place and not cursor.connection.autocommit and self._state is None:
+        if not place:
+            return
+        said = Said(place, as_sent(cursor, statement, parameters, many))
+        for part in split(said.text):
+            if names := long_names(part):
+                self._add("identifier-too-long", said, ", ".join(names))
+            if says(part, r"\ADROP\s+DATABASE\b"):
+                self._add("ban-drop-database", said)
+        if not cursor.connection.autocommit and self._state is None:
             with cursor.connection.cursor() as ours:
                 self._state = _counters(ours)
-        elif place and cursor.connection.autocommit and place not in self._tried:
+        elif cursor.connection.autocommit and place not in self._tried:
             self._tried.add(place)
-            self._try(Said(place, as_sent(cursor, statement, parameters, many)))
+            self._try(said)
 
     def _after_statement(
         self, _c: Any, cursor: Cursor, statement: str, parameters: Any, _x: Any, many: bool
