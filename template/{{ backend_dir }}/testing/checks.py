@@ -5,21 +5,21 @@ from testing.offline import test_offline_sql_builds_the_same_schema
 from testing.reversible import test_every_revision_can_be_undone_and_repeated
 from testing.safety import test_revisions_are_safe_for_tables_in_use
 from testing.shape import (
-    test_every_file_is_a_revision_of_the_history,
-    test_file_names_sort_and_say_something,
-    test_no_revision_imports_the_application,
-    test_no_revision_of_the_main_branch_was_edited,
+    test_every_file_in_versions_is_a_revision,
+    test_file_names_have_date_id_and_message,
+    test_merged_revisions_are_not_edited,
+    test_revisions_do_not_import_the_application,
     test_there_is_one_head,
 )
 
 __all__ = [
-    "test_every_file_is_a_revision_of_the_history",
+    "test_every_file_in_versions_is_a_revision",
     "test_every_revision_can_be_undone_and_repeated",
-    "test_file_names_sort_and_say_something",
-    "test_no_revision_imports_the_application",
-    "test_no_revision_of_the_main_branch_was_edited",
+    "test_file_names_have_date_id_and_message",
+    "test_merged_revisions_are_not_edited",
     "test_offline_sql_builds_the_same_schema",
     "test_revisions_are_safe_for_tables_in_use",
+    "test_revisions_do_not_import_the_application",
     "test_the_models_and_the_revisions_make_the_same_schema",
     "test_there_is_one_head",
 ]

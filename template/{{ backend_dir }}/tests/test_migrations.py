@@ -1,11 +1,11 @@
 """The checks of every revision: delete an import to drop a check. Yours below."""
 
-from testing.checks import test_every_file_is_a_revision_of_the_history
+from testing.checks import test_every_file_in_versions_is_a_revision
 from testing.checks import test_every_revision_can_be_undone_and_repeated
-from testing.checks import test_file_names_sort_and_say_something
-from testing.checks import test_no_revision_imports_the_application
-from testing.checks import test_no_revision_of_the_main_branch_was_edited
+from testing.checks import test_file_names_have_date_id_and_message
+from testing.checks import test_merged_revisions_are_not_edited
 from testing.checks import test_offline_sql_builds_the_same_schema
 from testing.checks import test_revisions_are_safe_for_tables_in_use
+from testing.checks import test_revisions_do_not_import_the_application
 from testing.checks import test_the_models_and_the_revisions_make_the_same_schema
 from testing.checks import test_there_is_one_head
