@@ -6,6 +6,7 @@ The one place that builds a database URL, for the application and for migrations
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlencode
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -122,6 +123,10 @@ def for_driver(url: URL, driver: str) -> URL:
         old, new, foreign = "sslmode", "ssl", "channel_binding"  # in the URLs of some hosts
     query = {new if key == old else key: value for key, value in url.query.items()}
     query.pop(foreign, None)  # only the other one knows it
+    if driver.endswith("asyncpg"):
+        # asyncpg takes what is for the server in a connection string, and not by these names.
+        said = [(key, query.pop(key)) for key in ("application_name", "options") if key in query]
+        query |= {"dsn": f"postgresql://?{urlencode(said)}"} if said else {}
     return url.set(drivername=driver, query=query)
 
 
