@@ -23,6 +23,13 @@ SHAPES = [
 ]
 
 
+# What lies about where an image is built, and must be in none.
+SECRETS = (
+    ".env", ".env.production", "app/.env", "app/.env.local", "id_rsa", "dump.sql", "server.pem",
+    "app/core/server.key", "app/__pycache__/old.pyc", ".git/config", "notes/plan.md",
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def shop(new_service: NewService) -> Generator[Service]:
     """A service whose PostgreSQL runs, with an empty database."""
@@ -34,12 +41,13 @@ def shop(new_service: NewService) -> Generator[Service]:
 @pytest.fixture(scope="module")
 def runtime(shop: Service) -> str:
     """The image that goes to production, built where secrets and caches lie about."""
-    for name in (".env", "app/.env", "app/__pycache__/old.pyc"):
+    for name in SECRETS:
         path = shop.project.backend / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text("secret")
     name = f"{shop.project.answers['project_slug']}-runtime"
     build(shop, "-t", name)
+    build(shop, "-t", f"{name}-development", "--target", "development")
     return name
 
 
@@ -86,16 +94,21 @@ def test_nobody_is_root_in_an_image(shop: Service, runtime: str) -> None:
 
 
 def test_the_image_holds_what_a_migration_needs_and_no_more(shop: Service, runtime: str) -> None:
-    look = """
+    look = f"""
 import importlib.util, pathlib, shutil, sys
 print(sorted(path.name for path in pathlib.Path.cwd().iterdir()))
-print([str(path) for path in pathlib.Path.cwd().rglob("*") if path.name in {".env", "old.pyc"}])
+secrets = {[Path(name).name for name in SECRETS]}
+print([str(path) for path in pathlib.Path.cwd().rglob("*") if path.name in secrets])
 print([name for name in ("cc", "gcc", "g++", "ld", "make") if shutil.which(name)])
 print([name for name in ("pip", "pytest", "mypy", "ruff") if importlib.util.find_spec(name)])
 """
     status, output = confined(shop, runtime, "python", "-B", "-c", look)
     assert status == 0, output
     assert output.splitlines() == ["['alembic', 'alembic.ini', 'app']", "[]", "[]", "[]"]
+    status, output = confined(shop, f"{runtime}-development", "python", "-B", "-c", look)
+    files, secrets, *_ = output.splitlines()
+    assert "'testing', 'tests'" in files
+    assert secrets == "[]"
 
 
 def test_no_start_compiles_python(shop: Service, runtime: str) -> None:
