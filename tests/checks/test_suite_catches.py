@@ -14,12 +14,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg2
 import pytest
 from sqlalchemy import URL
 
 from tests._kit.forks import forks
-from tests._kit.support import environment, execute
+from tests._kit.support import environment
 from tests.conftest import Project, Render, git
 
 pytestmark = pytest.mark.server
@@ -753,7 +752,7 @@ def test_shapes_are_caught_and_named(render: Render, server: URL) -> None:
     assert code == 1
     for expected in (
         "alembic merge heads",
-        f"{baseline.name}: edited or deleted after it was merged",
+        f"edited or deleted since .*{baseline.name}",
         r"_b_is_older\.py: its date is before that of 20270101_0000_a_adds_a\.py",
         r"_c_\.py: its name does not say what it does",
         r"_d_imports\.py:\d+: imports app\.models",
@@ -761,45 +760,3 @@ def test_shapes_are_caught_and_named(render: Render, server: URL) -> None:
         r"versions/g\.py: not YYYYMMDD_HHMM",
     ):
         assert re.search(expected, output), (expected, output)
-
-
-def test_what_a_killed_run_left_behind_is_dropped_and_a_live_run_is_not(
-    rendered: Render, own_server: URL
-) -> None:
-    project = rendered()
-    dead, live = "test_run00000000_main_worker", "test_run11111111_main_worker"
-    mine = {"test_mine", "test_20240131_shop", "test_20240131_main_worker"}
-    for name in (dead, live, *mine):
-        execute(own_server, f'CREATE DATABASE "{name}"')
-    alive = psycopg2.connect(
-        own_server.render_as_string(hide_password=False), application_name="test_run11111111"
-    )
-    code, output = suite(project, own_server, "tests/test_database.py")
-    assert code == 0, output
-    alive.close()
-    names = {name for (name,) in execute(own_server, "SELECT datname FROM pg_database")}
-    assert {live, *mine} <= names
-    assert not {name for name in names if name.startswith("test_") and name not in {live, *mine}}
-
-
-def test_a_server_that_lacks_something_is_named_with_the_ways_out(
-    render: Render, server: URL
-) -> None:
-    project = render()
-    write(
-        project, numbered("m", [Case("extension", "", 'CREATE EXTENSION "no-such-extension"', "")])
-    )
-    code, output = suite(project, server, "tests/test_migrations.py", "tests/test_database.py")
-    assert code == 1
-    assert "_m00_planted.py" in output
-    assert 'extension "no-such-extension" is not available' in output
-    assert "docker compose run --rm test" in output
-    assert "TEST_DATABASE_URL" in output
-    assert "Traceback" not in output
-
-
-def test_a_server_that_does_not_answer_is_one_sentence(rendered: Render, server: URL) -> None:
-    code, output = suite(rendered(), server.set(port=1), "tests/test_database.py")
-    assert code == 1
-    assert "nothing answers at that address" in output
-    assert "Traceback" not in output

@@ -1,65 +1,35 @@
-"""The rendered project's tests take their server from the project's own image."""
+"""The suite in Compose: on the developer's server, and never on the developer's data."""
 
-import re
-import secrets
-import signal
-import subprocess
-import sys
-import time
+from collections.abc import Callable
 
-import docker
 import pytest
 
-from tests._kit.support import environment
-from tests.conftest import Render
-
-SLOW = """\
-import time
-
-from sqlalchemy import URL
+from tests._kit.support import write_revision
+from tests.checks.test_run import MAIN, TABLE, WIPE
+from tests.docker.conftest import Service
 
 
-def test_that_takes_long(database: URL) -> None:
-    print("READY", flush=True)
-    time.sleep(600)
-"""
-
-
-def servers(engine: docker.DockerClient, user: str) -> list[str]:
-    """The names of the servers that suites of one project have started."""
-    ours: dict[str, str | list[str] | bool] = {"name": "test-postgres-"}
-    found = engine.containers.list(all=True, filters=ours, ignore_removed=True)
-    given = f"POSTGRES_USER={user}"
-    return [str(it.name) for it in found if given in it.attrs["Config"]["Env"]]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_container_serves_the_tests_and_ends_with_them(
-    engine: docker.DockerClient, render: Render, number: signal.Signals
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["one", "two workers"])
+def test_settings_read_at_import_are_those_of_the_tests(
+    service: Callable[..., Service], workers: list[str]
 ) -> None:
-    slug = f"suite{secrets.token_hex(4)}"  # others run suites at the same time
-    project, user = render(project_slug=slug), f"{slug}_user"
-    (project.backend / "tests" / "test_slow.py").write_text(SLOW)
-    words = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "tests/test_slow.py"]
-    process = subprocess.Popen(
-        words, cwd=project.backend, env=environment(), stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout
-        output = ""
-        for line in process.stdout:
-            output += line
-            if "READY" in line:
-                break
-        assert re.search(r"PostgreSQL: PostgreSQL 18\S*, a container of postgres:18", output), (
-            output
-        )
-        assert len(servers(engine, user)) == 1
-    finally:
-        process.send_signal(number)
-        process.wait(60)
-        process.stdout.close() if process.stdout else None
-    deadline = time.monotonic() + 60
-    while servers(engine, user) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not servers(engine, user)
+    shop = service()
+    backend = shop.project.backend
+    write_revision(backend, "orders", TABLE)
+    (backend / "app" / "main.py").write_text(MAIN)
+    (backend / "tests" / "api").mkdir()
+    (backend / "tests" / "api" / "conftest.py").write_text("import app.main\n")
+    (backend / "tests" / "api" / "test_wipe.py").write_text(WIPE % ("database", "database"))
+    shop.migrate()
+    shop.rows("INSERT INTO orders SELECT generate_series(1, 10)")
+    before = shop.rows("SELECT datname FROM pg_database ORDER BY 1")
+    words = ["pytest", *workers, "tests/api/test_wipe.py"]
+    said = shop.compose("run", "--rm", "test", *words).stdout
+    assert "2 passed" in said
+    assert shop.rows("SELECT count(*) FROM orders") == [(10,)]
+    assert shop.rows("SELECT datname FROM pg_database ORDER BY 1") == before
+    # Without a fixture there is no database of the run's yet: refused, and nothing touched.
+    (backend / "tests" / "api" / "test_wipe.py").write_text(WIPE % ("", ""))
+    said = shop.compose("run", "--rm", "test", *words, status=1).stdout
+    assert "may only connect to databases of its own run" in said
+    assert shop.rows("SELECT count(*) FROM orders") == [(10,)]

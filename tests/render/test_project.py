@@ -1,5 +1,6 @@
 """The rendered project on a real server: its own suite, every command, and use as a library."""
 
+import ast
 import os
 import re
 import shutil
@@ -9,13 +10,15 @@ import sys
 import sysconfig
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, Column, ForeignKey, Integer, MetaData, Table
+from sqlalchemy.schema import CreateTable
 
 from tests._kit.forks import forks
 from tests._kit.report import cannot_run
@@ -27,6 +30,7 @@ from tests._kit.support import (
     execute,
     run,
     succeed,
+    template_module,
 )
 from tests.conftest import Project, Render, git
 
@@ -38,7 +42,7 @@ def suite(backend: Path, *words: str, python: list[str] | None = None, **variabl
     done = subprocess.run(
         [*(python or [sys.executable]), "-m", "pytest", "-v", "-p", "no:cacheprovider", *words],
         cwd=backend,
-        env=environment(None, DOCKER_HOST="unix:///nowhere", **variables),  # no engine
+        env=environment(None, **variables),
         capture_output=True,
         text=True,
         check=False,
@@ -283,6 +287,47 @@ def test_every_command_works_with_the_two_acceptance_models(
     everything()
     assert version(url) == [last]
     assert command("current", "--check-heads") == f"{last} (head)\n"
+
+
+def test_a_new_revision_is_dated_in_utc_and_formatted_wherever_its_author_is(
+    render: Render,
+) -> None:
+    project = render()
+    words = ["revision", "-m", "Add users' e-mail!"]
+    succeed(run(project.backend, *words, TZ="Pacific/Kiritimati"))  # 14 hours ahead
+    (made,) = (project.backend / "alembic" / "versions").glob("*_add_users_e_mail.py")
+    text = made.read_text()
+    (date,) = re.findall(r"^Create Date: (.*\+00:00)$", text, re.MULTILINE)
+    created = datetime.fromisoformat(date)
+    assert abs((datetime.now(UTC) - created).total_seconds()) < 3600
+    assert re.fullmatch(rf"{created:%Y%m%d_%H%M}_[0-9a-f]{{12}}_add_users_e_mail\.py", made.name)
+    tree = ast.parse(text)
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert functions == ["upgrade", "downgrade"]
+    assert (ast.get_docstring(tree) or "").startswith("Add users' e-mail!\n")
+    for linter in (["check"], ["format", "--check"]):
+        command = ["-m", "ruff", *linter, "--no-cache", str(made)]
+        succeed(run(project.backend, *command, program="python"))
+
+
+def test_sql_is_printed_without_settings_and_without_a_server(rendered: Render) -> None:
+    """Up and down."""
+    backend = rendered().backend
+    up = succeed(run(backend, "upgrade", "head", "--sql", DATABASE_URL="nonsense"))
+    assert "CREATE TABLE alembic_version" in up
+    down = succeed(run(backend, "downgrade", "head:base", "--sql", DATABASE_URL="nonsense"))
+    assert "DELETE FROM alembic_version WHERE" in down
+
+
+def test_every_constraint_gets_a_name() -> None:
+    """One without a name cannot be dropped by a downgrade."""
+    table = Table(
+        "places",
+        MetaData(naming_convention=template_module("app.core.naming").NAMING_CONVENTION),
+        Column("id", Integer, primary_key=True),
+        Column("parent", ForeignKey("places.id"), unique=True),
+    )
+    assert str(CreateTable(table)).count("CONSTRAINT ") == len(table.constraints) == 3
 
 
 def test_a_bare_app_migrate_upgrades_to_the_head(

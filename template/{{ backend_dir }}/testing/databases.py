@@ -11,21 +11,31 @@ from alembic import command
 from alembic.config import Config
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
+
+from app.core.config import for_driver
 
 BACKEND = Path(__file__).resolve().parents[1]
+PSYCOPG2: Any = make_url("postgresql+psycopg2://").get_dialect()()
+# The comment on a database that may be dropped, before its name: a name alone proves nothing.
+MARK = "made by the tests, which may drop it: "
+made: set[str] = set()  # the databases that this process made, and has not dropped
+_OURS = """
+    SELECT datname FROM pg_database
+    WHERE shobj_description(oid, 'pg_database') = %s || datname AND pg_has_role(datdba, 'USAGE')
+"""
 
 
 def connect(url: URL, **options: Any) -> Connection:
-    """A session in which each statement is committed; with options of libpq."""
-    connection: Connection = psycopg2.connect(
-        host=url.host,
-        port=url.port,
-        user=url.username,
-        password=url.password,
-        dbname=url.database,
-        **options,
-    )
+    """A session in which each statement is committed; `options` are more arguments of libpq."""
+    __tracebackhide__ = True
+    arguments = PSYCOPG2.create_connect_args(for_driver(url, "postgresql+psycopg2"))[1]
+    if given := arguments.get("options"):
+        options["options"] = f"{given} {options.get('options', '')}"
+    try:
+        connection: Connection = psycopg2.connect(**arguments | options)
+    except psycopg2.OperationalError as error:
+        raise error.with_traceback(None) from None  # psycopg2's arguments hold the password
     connection.autocommit = True  # CREATE DATABASE cannot run in a transaction
     return connection
 
@@ -50,12 +60,14 @@ _SETTINGS = """
 
 
 def create_database(server: URL, name: str, template: str = "template0") -> URL:
-    """Create a database, as a copy of `template`; returns its URL."""
+    """Create a database that bears our mark, as a copy of `template`; returns its URL."""
     statement = (
         "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"  # quicker than wal_log in memory
     )
     with closing(connect(server)) as connection, connection.cursor() as cursor:
         cursor.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(template)))
+        cursor.execute(_mark(name))
+        made.add(name)
         cursor.execute(_SETTINGS, [name, template])
         for setting, value, says_so in cursor.fetchall():
             cursor.execute("SELECT set_config(%s, %s, false)", [setting, value])
@@ -63,10 +75,28 @@ def create_database(server: URL, name: str, template: str = "template0") -> URL:
     return server.set(database=name)
 
 
+def _mark(name: str) -> sql.Composable:
+    statement = sql.SQL("COMMENT ON DATABASE {} IS {}")
+    return statement.format(sql.Identifier(name), sql.Literal(MARK + name))
+
+
+def rename_database(server: URL, name: str, new_name: str) -> None:
+    """Rename a database of ours; the mark goes with it."""
+    statement = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+    execute(server, statement.format(sql.Identifier(name), sql.Identifier(new_name)))
+    execute(server, _mark(new_name))
+
+
+def marked_databases(server: URL) -> list[str]:
+    """The names of those that bear our mark, and that this role may drop."""
+    return [name for (name,) in execute(server, _OURS, MARK)]
+
+
 def drop_database(server: URL, name: str) -> None:
     """Drop a database, with whatever is still connected to it."""
     statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
     execute(server, statement.format(sql.Identifier(name)))
+    made.discard(name)
 
 
 @contextmanager

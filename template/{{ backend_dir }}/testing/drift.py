@@ -38,16 +38,16 @@ TYPES = """
 
 
 def test_the_models_and_the_revisions_make_the_same_schema(
-    committed_database: URL, record_property: Callable[[str, object], None]
+    own_database: URL, record_property: Callable[[str, object], None]
 ) -> None:
     import_module("app.models")
-    lines, notes = drift(committed_database, Base.metadata)
+    lines, notes = drift(own_database, Base.metadata)
     for note in notes:
         record_property("note", note)
     if lines:
         what = ["The models and the revisions differ. From the revisions to the models:"]
         what += [f"  {line}" for line in lines]
-        pytest.fail("\n".join([*what, *operations(committed_database)]), pytrace=False)
+        pytest.fail("\n".join([*what, *operations(own_database)]), pytrace=False)
 
 
 def drift(head: URL, metadata: MetaData) -> tuple[list[str], list[str]]:

@@ -17,7 +17,7 @@ Rendered = dict[tuple[str, str], list[str] | Exception]
 
 def test_offline_sql_builds_the_same_schema(
     subtests: pytest.Subtests,
-    committed_database: URL,
+    own_database: URL,
     empty_database: URL,
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -26,7 +26,7 @@ def test_offline_sql_builds_the_same_schema(
         if isinstance(statements, Exception):
             note = f"--sql ends at {name}() of {revision}, which has no SQL: {statements}"
             record_property("note", note.splitlines()[0])
-    if is_right_as_a_whole(rendered, committed_database, empty_database):
+    if is_right_as_a_whole(rendered, own_database, empty_database):
         return  # the usual case, and so each part is right
     with temporary_database(empty_database, f"{empty_database.database}_online") as url:
         online = run_online(url)

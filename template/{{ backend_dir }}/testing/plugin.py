@@ -1,282 +1,174 @@
-"""One server, one migrated template database, one clone for each worker, one rolled-back
-transaction for each test.
+"""One run of the tests: its server, its settings, and the databases that it refuses.
 
-The server is TEST_DATABASE_URL's, or one that is started for this run. The developer's own database
-is never touched: the settings that the code under test reads point to the worker's clone.
+pytest loads this before any conftest.py (`-p testing.plugin` in pyproject.toml), and it imports
+nothing of `app` until the environment is the run's own: what a module of yours reads of the
+settings at its import names no database of a developer's. The fixtures are in fixtures.py.
 """
 
 import os
 import re
 import secrets
-from collections.abc import AsyncGenerator, Generator
-from contextlib import AbstractContextManager
-from functools import partial
+from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
-from sqlalchemy import URL, create_engine, make_url
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
-from sqlalchemy.pool import NullPool
+from sqlalchemy import URL, Engine, event, make_url
 
-from app.core.config import get_settings
-from app.core.database import get_engine, get_session_factory
-from app.migrate.explain import explain
-from testing.databases import (
-    Alembic,
-    connect,
-    create_database,
-    drop_database,
-    execute,
-    temporary_database,
-)
-from testing.revisions import missing_feature
-from testing.server import NoServerError, Server, server_for_tests
+from testing.server import NoServerError, database_name, postgres_server
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"  # nothing listens on port 1
-# What the names of a run's databases begin with; `test_` and a date would be one of yours.
-RUN = re.compile(r"test_run[0-9a-f]{8}(?=_|$)")
-DATABASES = "SELECT datname FROM pg_database WHERE pg_has_role(datdba, 'USAGE')"
+RUN = re.compile(r"test_run[0-9a-f]{8}(?=_)")  # what the names of a run's databases begin with
+NO_TESTS = ("collectonly", "help", "markers", "showfixtures", "show_fixtures_per_test")
+notes: set[str] = set()  # printed at the end of the run
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Find or start the server, before any worker starts; workers inherit the environment."""
-    if "TEST_RUN" not in os.environ:  # not in a worker
-        os.environ["TEST_RUN"] = f"run{secrets.token_hex(4)}"
-        os.environ["TEST_SERVER"] = "that of TEST_DATABASE_URL"
-        config.add_cleanup(partial(_unset, "TEST_RUN", "TEST_SERVER"))
-        if "TEST_DATABASE_URL" in os.environ:
-            _join_server(config)
-        elif not config.option.collectonly:
-            _start_server(config)
-    url = _server_url()
-    ours = (
-        url.set(database=_name("worker")).render_as_string(hide_password=False) if url else NOWHERE
-    )
-    os.environ |= {
-        "DATABASE_URL": ours,
-        "MIGRATION_DATABASE_URL": ours,
-        "ENVIRONMENT": "development",
-    }
+class ForeignDatabaseError(RuntimeError):
+    """A test connects to a database that its run did not make."""
 
 
-def _unset(*names: str) -> None:
-    for name in names:
-        os.environ.pop(name, None)
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Find or start the server, and point the settings at the run's own databases."""
+    stack, patch = ExitStack(), pytest.MonkeyPatch()
+    stack.callback(patch.undo)
+    early_config.add_cleanup(stack.close)
+    # A worker has its run and its server from the process that started it.
+    starts = not ("PYTEST_XDIST_WORKER" in os.environ and "TESTING_RUN" in os.environ)
+    if starts:
+        patch.setenv("TESTING_RUN", f"run{secrets.token_hex(4)}")
+        patch.delenv("TESTING_URL", raising=False)
+        _find_server(early_config.known_args_namespace, stack, patch)
+    url = make_url(os.environ.get("TESTING_URL", NOWHERE)).set(database=database_name("worker"))
+    for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):
+        patch.setenv(name, url.render_as_string(hide_password=False))
+    patch.setenv("ENVIRONMENT", "development")
+    event.listen(Engine, "do_connect", _refuse_foreign_databases)
+    stack.callback(event.remove, Engine, "do_connect", _refuse_foreign_databases)
+    if starts and os.environ.get("TEST_DATABASE_URL") and "TESTING_URL" in os.environ:
+        _join_server(stack, patch)
+    early_config.pluginmanager.import_plugin("testing.fixtures")
 
 
-def _stop(manager: AbstractContextManager[Server]) -> None:
-    manager.__exit__(None, None, None)
-
-
-def _start_server(config: pytest.Config) -> None:
-    manager = server_for_tests()
+def _find_server(options: Any, stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
+    """Set TESTING_SERVER, for people, and TESTING_URL where there is a server."""
+    given, url = os.environ.get("TEST_DATABASE_URL", "").strip(), None
     try:
-        server = manager.__enter__()
-    except NoServerError as error:
-        os.environ["TEST_SERVER"] = f"none. {error}"
-        return
-    config.add_cleanup(partial(_stop, manager))
-    os.environ["TEST_SERVER"] = server.source
-    os.environ["TEST_DATABASE_URL"] = URL.create(
-        "postgresql", server.user, server.password, server.host, server.port, "postgres"
-    ).render_as_string(hide_password=False)
-    config.add_cleanup(partial(_unset, "TEST_DATABASE_URL"))
+        if given:
+            url, source = _parse(given), "that of TEST_DATABASE_URL"
+        elif any(getattr(options, name, False) for name in NO_TESTS):
+            source = "none, since no test runs"
+        else:
+            own = stack.enter_context(postgres_server())
+            source = own.source
+            url = URL.create("postgresql", own.user, own.password, own.host, own.port, "postgres")
+    except (NoServerError, ValueError) as error:
+        source = f"none. {error}"
+    patch.setenv("TESTING_SERVER", source)
+    if url:
+        patch.setenv("TESTING_URL", url.render_as_string(hide_password=False))
 
 
-def _join_server(config: pytest.Config) -> None:
+def _parse(given: str) -> URL:
+    """A URL whose query names no user and no database: others' URLs are made from it."""
+    with suppress(Exception):  # its text may hold a password
+        url = make_url(given)
+        fields = {"dbname": "database", "user": "username", "password": "password"}
+        said: Any = {fields[name]: value for name, value in url.query.items() if name in fields}
+        said["database"] = said.get("database") or url.database or "postgres"
+        if url.get_backend_name() in {"postgres", "postgresql"}:
+            return url.set(drivername="postgresql", **said).difference_update_query([*fields])
+    raise ValueError("TEST_DATABASE_URL is not of the form postgresql://user:password@host:5432/db")
+
+
+def _join_server(stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
     """Say that this run lives, and drop what runs left behind that do not live any more."""
-    server = _server_url()
-    assert server
+    from app.migrate.explain import explain
+    from testing.databases import connect, drop_database, execute, marked_databases
+
+    server, run = make_url(os.environ["TESTING_URL"]), f"test_{os.environ['TESTING_RUN']}"
+
+    def drop_databases() -> None:
+        with suppress(Exception):  # the server is gone, and every test said so
+            for name in marked_databases(server):
+                if name.startswith(f"{run}_"):
+                    drop_database(server, name)
+
     try:
         # The session says it for as long as this process lives, whatever its end.
-        run = connect(server, application_name=f"test_{os.environ['TEST_RUN']}")
-    except Exception as error:
-        os.environ["TEST_SERVER"] = f"none. {explain(error) or error}"
-        config.add_cleanup(partial(_unset, "TEST_DATABASE_URL_FAILS"))
-        os.environ["TEST_DATABASE_URL_FAILS"] = "yes"
-        return
-    config.add_cleanup(run.close)
-    config.add_cleanup(_drop_databases_of_this_run)
-    alive = "SELECT application_name, datname FROM pg_stat_activity"
-    names = [name for row in execute(server, alive) for name in row if name]
-    living = {found[0] for name in names if (found := RUN.match(name))}
-    for (name,) in execute(server, DATABASES):
-        if (found := RUN.match(name)) and found[0] not in living:
-            drop_database(server, name)
-
-
-def _drop_databases_of_this_run() -> None:
-    if server := _server_url():
-        for (name,) in execute(server, DATABASES):
-            if name.startswith(f"test_{os.environ['TEST_RUN']}_"):
+        stack.callback(connect(server, application_name=run).close)
+        stack.callback(drop_databases)
+        may_create = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+        if execute(server, may_create) != [(True,)]:
+            raise ValueError("its role may not create databases\nNext:  ALTER ROLE ... CREATEDB")
+        marked = marked_databases(server)  # before the question who lives
+        alive = "SELECT application_name, datname FROM pg_stat_activity"
+        seen = " ".join(str(name) for row in execute(server, alive) for name in row)
+        for name in marked:
+            if (found := RUN.match(name)) and found[0] not in seen:
                 drop_database(server, name)
+                notes.add(f"dropped {name}, which a run that was killed had left behind")
+    except Exception as error:
+        patch.setenv("TESTING_SERVER", f"none. TEST_DATABASE_URL: {explain(error) or error}")
+        patch.delenv("TESTING_URL")
 
 
-def pytest_report_header(config: pytest.Config) -> str:
+def _refuse_foreign_databases(dialect: Any, _: Any, args: Any, arguments: dict[str, Any]) -> None:
+    """For every engine of this process, whoever makes it."""
+    __tracebackhide__ = True
+    from testing.databases import made
+
+    name = arguments.get("dbname", arguments.get("database"))
+    if dialect.name == "postgresql" and name not in made:
+        raise ForeignDatabaseError(
+            f"this test connects to {name}, and may only connect to databases of its own run: "
+            "have `session`, `engine` or `database` among its arguments"
+        )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Any:
+    """A server that is gone is one line, and no traceback shows the server's password."""
+    report = yield
+    if call.excinfo and report.failed:
+        if isinstance(call.excinfo.value, ForeignDatabaseError):
+            report.longrepr = str(call.excinfo.value)
+        report.longrepr = _why_no_server_answers(call.excinfo.value) or report.longrepr
+        url = make_url(os.environ.get("TESTING_URL", NOWHERE))
+        password, shown = url.password or os.environ.get("PGPASSWORD"), str(report.longrepr)
+        if password and password in shown:
+            pattern = rf"(?<=[:'\"]){re.escape(password)}(?=[@'\"])"
+            report.longrepr = re.sub(pattern, "***", shown)
+    return report
+
+
+def _why_no_server_answers(error: BaseException) -> str:
+    from app.migrate.errors import ExitCode
+    from app.migrate.explain import explain
+    from testing.databases import connect
+
+    problem = explain(error) if isinstance(error, Exception) else None
+    if problem and problem.exit_code is ExitCode.UNREACHABLE and "TESTING_URL" in os.environ:
+        try:
+            connect(make_url(os.environ["TESTING_URL"]), connect_timeout=5).close()
+        except Exception as gone:
+            return f"the tests' PostgreSQL server is gone: {(explain(gone) or problem).cause}"
+    return ""
+
+
+def pytest_report_header() -> str:
     """Say which server it is."""
-    return f"PostgreSQL: {os.environ['TEST_SERVER']}"
+    return f"PostgreSQL: {os.environ['TESTING_SERVER']}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests have to say without failing: `record_property("note", "...")`."""
-    notes = {
+    said = {
         str(value)
         for report in terminalreporter.getreports("passed")
         for name, value in report.user_properties
         if name == "note"
     }
-    if notes:
+    if notes | said:
         terminalreporter.section("notes")
-    for note in sorted(notes):
+    for note in sorted(notes | said):
         terminalreporter.line(note)
-
-
-def _server_url() -> URL | None:
-    """TEST_DATABASE_URL; what it leaves out comes from PGUSER and PGPASSWORD, as with libpq."""
-    if "TEST_DATABASE_URL" not in os.environ:
-        return None
-    url = make_url(os.environ["TEST_DATABASE_URL"])
-    return url.set(
-        drivername="postgresql",
-        username=url.username or os.environ.get("PGUSER"),
-        password=url.password or os.environ.get("PGPASSWORD"),
-    )
-
-
-def _name(what: str) -> str:
-    """Of a database: of this run, and but for the template of this worker."""
-    run = f"test_{os.environ['TEST_RUN']}"
-    if what == "template":
-        return f"{run}_template"
-    return f"{run}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{what}"
-
-
-@pytest.fixture(scope="session")
-def server() -> URL:
-    """The server, as a URL to a database that is always there."""
-    url = _server_url()
-    if url is None or "TEST_DATABASE_URL_FAILS" in os.environ:
-        pytest.fail(f"PostgreSQL: {os.environ['TEST_SERVER']}", pytrace=False)
-    return url
-
-
-@pytest.fixture(scope="session")
-def template(server: URL) -> str:
-    """The name of a database at head, made once for all workers, to be cloned."""
-    name = _name("template")
-    ready = "SELECT 1 FROM pg_database WHERE datname = %s"
-    if not execute(server, ready, name):
-        # Under another name until it is ready, and whoever comes first makes it.
-        making = _name("making")
-        url = create_database(server, making)
-        if failed := _upgrade(url):
-            drop_database(server, making)
-            pytest.fail(failed, pytrace=False)
-        statement = f'ALTER DATABASE "{making}" RENAME TO "{name}"'
-        try:
-            execute(server, statement)
-        except Exception:
-            drop_database(server, making)
-            if not execute(server, ready, name):
-                raise
-    return name
-
-
-def _upgrade(url: URL) -> str:
-    """Bring a database to head; returns why it failed."""
-    try:
-        Alembic(url)("upgrade", "heads")
-    except Exception as error:
-        if problem := explain(error):
-            text = [f"upgrade to head fails: {problem.cause}", *missing_feature(error)]
-            return "\n".join(text)
-        raise
-    return ""
-
-
-@pytest.fixture(scope="session")
-def database(server: URL, template: str) -> Generator[URL]:
-    """This worker's database, at head; DATABASE_URL names it."""
-    with temporary_database(server, _name("worker"), template) as url:
-        yield url
-
-
-@pytest.fixture
-def committed_database(server: URL, template: str) -> Generator[URL]:
-    """A database at head for this test alone, which may commit and change the schema."""
-    with temporary_database(server, _name("committed"), template) as url:
-        yield url
-
-
-@pytest.fixture
-def empty_database(server: URL) -> Generator[URL]:
-    """A database for this test alone, without any table."""
-    with temporary_database(server, _name("empty")) as url:
-        yield url
-
-
-@pytest.fixture(scope="session")
-async def engine(database: URL) -> AsyncGenerator[AsyncEngine]:
-    """The engine of all tests of this worker."""
-    engine = create_async_engine(database.set(drivername="postgresql+asyncpg"))
-    yield engine
-    await engine.dispose()
-
-
-@pytest.fixture
-async def connection(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
-    """A connection in a transaction that is rolled back after the test.
-
-    The application's sessions, those of `get_session`, are on it too: what the code under test
-    commits is a savepoint, and gone after the test.
-    """
-    factory = get_session_factory()
-    before = dict(factory.kw)
-    async with engine.connect() as connection, connection.begin() as transaction:
-        factory.configure(bind=connection, join_transaction_mode="create_savepoint")
-        try:
-            yield connection
-        finally:
-            factory.kw.clear()
-            factory.kw.update(before)
-            await transaction.rollback()
-
-
-@pytest.fixture
-async def session(connection: AsyncConnection) -> AsyncGenerator[AsyncSession]:
-    """A session whose commits are savepoints: what it commits is gone after the test."""
-    async with AsyncSession(
-        connection, expire_on_commit=False, join_transaction_mode="create_savepoint"
-    ) as session:
-        yield session
-
-
-@pytest.fixture
-def sync_session(database: URL) -> Generator[Session]:
-    """The same for synchronous code: psycopg2, in a transaction of its own."""
-    engine = create_engine(database.set(drivername="postgresql+psycopg2"), poolclass=NullPool)
-    with engine.connect() as connection, connection.begin() as transaction:
-        with Session(connection, join_transaction_mode="create_savepoint") as session:
-            yield session
-        transaction.rollback()
-
-
-@pytest.fixture
-async def application(
-    committed_database: URL, monkeypatch: pytest.MonkeyPatch
-) -> AsyncGenerator[URL]:
-    """For code under test that has to commit for real, such as what uses `get_engine` itself.
-
-    The settings and the engine of the application are those of `committed_database`.
-    """
-    url = committed_database.render_as_string(hide_password=False)
-    monkeypatch.setenv("DATABASE_URL", url)
-    monkeypatch.setenv("MIGRATION_DATABASE_URL", url)
-    caches = (get_settings, get_engine, get_session_factory)
-    for function in caches:
-        function.cache_clear()
-    yield committed_database
-    if get_engine.cache_info().currsize:
-        await get_engine().dispose()
-    for function in caches:
-        function.cache_clear()

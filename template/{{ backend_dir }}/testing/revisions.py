@@ -3,7 +3,6 @@
 import ast
 import os
 import re
-import tomllib
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -38,17 +37,6 @@ def revisions() -> list[Script]:
     except Exception as error:
         problem = str(explain(error) or error)
     pytest.fail(problem, pytrace=False)
-
-
-def released() -> set[str]:
-    """What is not checked again: `released` of [tool.migrations] in pyproject.toml, and before."""
-    settings = tomllib.loads((BACKEND / "pyproject.toml").read_text("utf-8"))
-    points = settings.get("tool", {}).get("migrations", {}).get("released", [])
-    points = tuple(filter(None, [points] if isinstance(points, str) else points))
-    unknown = set(points) - {script.revision for script in revisions()}
-    assert not unknown, f"pyproject.toml: [tool.migrations] released: no revision {unknown}"
-    walk = scripts().iterate_revisions(points, "base", inclusive=True) if points else ()
-    return {script.revision for script in walk}
 
 
 class Steps:
@@ -199,7 +187,7 @@ def missing_feature(error: Exception) -> list[str]:
     if not found or (found[0].startswith("type") and "CREATE EXTENSION" not in str(error)):
         return []
     return [
-        f"  This server cannot do that: {os.environ.get('TEST_SERVER', 'TEST_DATABASE_URL')}",
+        f"  This server cannot do that: {os.environ.get('TESTING_SERVER', 'TEST_DATABASE_URL')}",
         "  Run the tests on the project's own image: docker compose run --rm test",
         "  or set TEST_DATABASE_URL to a server that has it.",
     ]

