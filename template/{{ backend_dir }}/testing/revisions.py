@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import tomllib
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,17 @@ def revisions() -> list[Script]:
     except Exception as error:
         problem = str(explain(error) or error)
     pytest.fail(problem, pytrace=False)
+
+
+def released() -> set[str]:
+    """What is not checked again: `released` of [tool.migrations] in pyproject.toml, and before."""
+    settings = tomllib.loads((BACKEND / "pyproject.toml").read_text("utf-8"))
+    points = settings.get("tool", {}).get("migrations", {}).get("released", [])
+    points = tuple(filter(None, [points] if isinstance(points, str) else points))
+    unknown = set(points) - {script.revision for script in revisions()}
+    assert not unknown, f"pyproject.toml: [tool.migrations] released: no revision {unknown}"
+    walk = scripts().iterate_revisions(points, "base", inclusive=True) if points else ()
+    return {script.revision for script in walk}
 
 
 class Steps:

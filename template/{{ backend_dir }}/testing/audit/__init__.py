@@ -1,7 +1,7 @@
-"""What a revision would do to a database that is in use, seen by running it on one with rows.
+"""What a revision would do to a database in use, seen by running it on one with rows.
 
-watch.py looks at its statements as they run, compatibility.py at the catalog before and after;
-hazards.py has the words.
+locks.py looks at its statements as they run, compatibility.py at the catalog before and after;
+messages.toml says what each hazard does, and what to write instead.
 """
 
 from contextlib import ExitStack, closing
@@ -11,25 +11,63 @@ from alembic.script import Script
 from sqlalchemy import URL
 
 from testing.audit.compatibility import Snapshot, compare, snapshot
-from testing.audit.hazards import Finding, Report
-from testing.audit.watch import OPTIONS, Watch
-from testing.databases import connect
-from testing.revisions import Steps, failure, sqlstate
+from testing.audit.locks import OPTIONS, Watch
+from testing.audit.messages import Report
+from testing.audit.statements import Statement
+from testing.databases import connect, temporary_database
+from testing.revisions import Steps, failure, revisions, sqlstate
 from testing.rows import fill
-
-__all__ = ["Audit", "Finding", "Report", "report_failure"]
 
 _UNSAFE_ENUM_USE = "55P04"
 
 
-class Audit:
-    """Takes revisions up one by one, on a database of its own, and reports on each."""
+def run(server: URL, name: str, scripts: list[Script]) -> list[Report]:
+    """Reports on revisions, oldest first, up to one that cannot be applied.
+
+    Args:
+        name: of the database to create for it.
+    """
+    reports: list[Report] = []
+    bare: Script | None = None  # it failed on generated rows, after it had committed something
+    while len(reports) < len(scripts):
+        with temporary_database(server, name) as url, _Database(url) as database:
+            for script in revisions():
+                if script not in scripts[len(reports) :]:
+                    database.upgrade(script)
+                    continue
+                try:
+                    reports.append(database.audit(script, rows=script is not bare))
+                except Exception as error:
+                    if script is bare:
+                        return [*reports, _failed(script, error)]
+                    bare = script
+                    break
+                if len(reports) == len(scripts):
+                    break
+    return reports
+
+
+def _failed(script: Script, error: Exception) -> Report:
+    """The report on a revision that cannot be applied."""
+    text = failure(script, "upgrade", error)
+    if sqlstate(error) == _UNSAFE_ENUM_USE:
+        report = Report(script)
+        statement = getattr(error, "statement", None) or "(unknown)"
+        report.add("uses-new-enum-value", Statement(text.partition(": ")[0], statement))
+        text = str(report.findings[0])
+    return Report(script, failure=text)
+
+
+class _Database:
+    """A database on its way through the history, with rows in every table."""
 
     def __init__(self, url: URL) -> None:
         self._url = url
         self._stack = ExitStack()
         self._now: Snapshot | None = None
-        self._filled: dict[str, str] = {}  # tables: oid -> name if it got rows of our making
+        self._seen: set[int] = set()  # tables that were filled, or had rows
+        self._filled: set[int] = set()
+        self._empty: dict[int, str] = {}  # tables without rows -> why
 
     def __enter__(self) -> Self:
         observer = closing(connect(self._url, options=OPTIONS))
@@ -40,31 +78,28 @@ class Audit:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def skip(self, script: Script) -> None:
-        """Take a revision up without a look at it."""
+    def upgrade(self, script: Script) -> None:
+        """Apply a revision without a look at it."""
         self._steps.up(script)
         self._now = None
 
-    def up(self, script: Script, rows: bool = True) -> Report:
-        """Take a revision up, watched, with rows in every table that was there before.
+    def audit(self, script: Script, rows: bool) -> Report:
+        """Apply a revision, watched, with generated rows in every table or without.
 
         Raises:
             Exception: what the revision raised, with rows and without. What it committed stays.
         """
         before = self._now or snapshot(self._observer)
-        tables = {oid: it["name"] for oid, it in before["relations"].items() if it["kind"] in "rp"}
-        if rows and tables.keys() - self._filled.keys():
-            filled = fill(self._url)
-            self._filled |= {oid: name for oid, name in tables.items() if name in filled}
-            self._filled = dict.fromkeys(tables, "") | self._filled
+        if rows:
+            self._fill(before)
         try:
             return self._watched(script, before)
-        except Exception:
+        except Exception as error:
             if not self._filled:
                 raise
-            # Rows of our making know no business rules, and may not suit it. Those that revisions
-            # put in stay: only empty tables were filled.
-            self._empty(before)
+            # Generated rows know no business rules, and may not suit it. Those that revisions put
+            # in stay: only empty tables were filled.
+            self._truncate(before, failure(script, "upgrade", error).splitlines()[0])
             return self._watched(script, before)
 
     def _watched(self, script: Script, before: Snapshot) -> Report:
@@ -73,25 +108,34 @@ class Audit:
         with watch.listening():
             self._steps.up(script)
         self._now = snapshot(self._observer)
-        compare(before, self._now, watch.said, report)
+        compare(before, self._now, watch.statements, report)
+        report.without_rows = {
+            before["relations"][oid]["name"]: self._empty[oid]
+            for oid in watch.touched & self._empty.keys()
+        }
         return report
 
-    def _empty(self, before: Snapshot) -> None:
-        there = [name for oid, name in self._filled.items() if name and oid in before["relations"]]
-        self._filled.clear()
-        if there:
+    def _fill(self, before: Snapshot) -> None:
+        tables = {oid for oid, it in before["relations"].items() if it["kind"] in "rp"}
+        if tables - self._seen:
+            filled = fill(self._url)
+            for oid in tables:
+                name = before["relations"][oid]["name"]
+                if filled.get(name):
+                    self._filled.add(oid)
+                if name in filled.problems:
+                    self._empty[oid] = filled.problems[name]
+                else:
+                    self._empty.pop(oid, None)
+            self._seen = tables
+
+    def _truncate(self, before: Snapshot, why: str) -> None:
+        relations = before["relations"]
+        names = [relations[oid]["name"] for oid in self._filled if oid in relations]
+        self._empty |= dict.fromkeys(self._filled, why)
+        self._filled, self._seen = set(), set()
+        if names:
             with self._observer.cursor() as cursor:
-                cursor.execute(f"TRUNCATE {', '.join(there)} CASCADE")
+                cursor.execute(f"TRUNCATE {', '.join(names)} CASCADE")
             for oid, it in snapshot(self._observer)["relations"].items():
-                before["relations"].get(oid, it)["file"] = it["file"]  # not the revision's doing
-
-
-def report_failure(script: Script, error: Exception) -> Report:
-    """The report on a revision that cannot be run."""
-    report, said = Report(script), failure(script, "upgrade", error)
-    if sqlstate(error) == _UNSAFE_ENUM_USE:
-        statement = getattr(error, "statement", None) or "(unknown)"
-        report.add("uses-new-enum-value", said.partition(": ")[0], statement)
-    else:
-        report.failure = said
-    return report
+                relations.get(oid, it)["file"] = it["file"]  # not the revision's doing

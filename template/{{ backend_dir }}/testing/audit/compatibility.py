@@ -1,20 +1,20 @@
-"""What a revision did to names, types and rights, seen in the catalog before it and after it.
+"""What a revision did to names, types and privileges, seen in the catalog before and after it.
 
-While a new release is brought out, the code of the old one still runs: on the new schema.
+During a deploy the previous release still runs, on the new schema.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 
-from testing.audit.hazards import Report
-from testing.audit.statements import mentions, says
+from testing.audit.messages import Report
+from testing.audit.statements import Statement, mentions, says
 from testing.revisions import where
 
-Thing = dict[str, Any]
-Snapshot = dict[str, dict[str, Thing]]  # kind -> oid, or whatever it has instead -> properties
+Properties = dict[str, Any]
+Snapshot = dict[str, dict[Any, Properties]]  # kind -> oid, or whatever it has instead -> properties
 
 _SNAPSHOT = """
 WITH ours AS (
@@ -73,6 +73,7 @@ SELECT json_build_object(
             'table', polrelid::bigint, 'name', polname, 'permissive', polpermissive)) FROM pg_policy
         WHERE polrelid IN (SELECT oid FROM relation)))
 """
+# What the statement that did it says.
 _VERBS = {
     "drops": r"\bDROP\b",
     "renames": r"\bRENAME\b|\bSET\s+SCHEMA\b",
@@ -90,245 +91,199 @@ _INDEXES = ("i", "I")
 _TEXTS = {"text", "character varying"}  # whoever reads the one can read the other
 
 
-@dataclass
-class Said:
-    """A statement that a revision gave, and the line that gave it."""
-
-    place: str
-    text: str
-
-
 def snapshot(connection: Connection) -> Snapshot:
-    """What the code can rely on in a database, but for what belongs to extensions."""
+    """What code can rely on in a database, except what belongs to extensions."""
     with connection.cursor() as cursor:
         cursor.execute(_SNAPSHOT)
         (found,) = cursor.fetchone() or ({},)
-    return {kind: things or {} for kind, things in found.items()}
+    return {
+        kind: {int(key) if key.isdigit() else key: value for key, value in (named or {}).items()}
+        for kind, named in found.items()
+    }
 
 
-def compare(before: Snapshot, after: Snapshot, said: list[Said], report: Report) -> None:
+def compare(before: Snapshot, after: Snapshot, statements: list[Statement], report: Report) -> None:
     """Report what breaks code that was written for `before`."""
-    comparison = _Comparison(before, after)
-    comparison.run()
-    changes: dict[tuple[str, str, str], list[str]] = {}
-    for hazard, name, what in comparison.found:
-        one = _statement(said, hazard, name, what) or Said(
-            where(report.script, "upgrade"), "(unknown)"
-        )
-        changes.setdefault((hazard, one.place, one.text), []).append(what)
-    for (hazard, place, text), names in changes.items():
-        if hazard == "requires-value" and says(text, r"\bADD\b"):  # it looked for rows as well
-            report.findings = [
-                it
-                for it in report.findings
-                if (it.hazard, it.place) != ("blocks-while-reading", place)
-            ]
-        # Another side of the same change: a foreign key goes with its table, a rewrite has the
-        # cure of a new type.
-        same = hazard == "loosens" and ("drops", place, text) in changes
-        same |= hazard == "changes-type" and report.has("rewrites-table", place)
-        if not same:
-            report.add(hazard, place, text, " and ".join(dict.fromkeys(names)))
+    unknown = Statement(where(report.script, "upgrade"), "(unknown)")
+    changes: dict[tuple[str, Statement], list[str]] = {}
+    for hazard, name, what in _Comparison(before, after).changes():
+        statement = _origin(statements, hazard, name.partition("(")[0], what) or unknown
+        changes.setdefault((hazard, statement), []).append(what)
+    for (hazard, statement), names in changes.items():
+        if hazard == "loosens" and ("drops", statement) in changes:
+            continue  # the same change: a foreign key goes with its table
+        if hazard == "requires-value" and says(statement.text, r"\bADD\b"):
+            # Where it succeeds there are no rows to read.
+            report.drop("blocks-while-reading", statement.place)
+        report.add(hazard, statement, " and ".join(dict.fromkeys(names)))
 
 
-def _statement(said: list[Said], hazard: str, name: str, what: str) -> Said | None:
-    """The last one that names a thing, at best with its table and the verb of the hazard."""
-    verb = _VERBS[hazard]
+def _origin(statements: list[Statement], hazard: str, name: str, what: str) -> Statement | None:
+    """The last one that names it, at best with its table and the verb of the hazard."""
     table = what.removesuffix(f".{name}").rpartition(" of ")[2]  # if it has one
-    order = (
-        [
-            one
-            for one in said
-            if all(mentions(one.text, it) for it in (name, table)) and says(one.text, verb)
-        ],
-        [one for one in said if mentions(one.text, name) and says(one.text, verb)],
-        [one for one in said if mentions(one.text, name)],
-        [one for one in said if says(one.text, verb)],
-        said,
-    )
-    return next((found[-1] for found in order if found), None)
+
+    def fits(statement: Statement) -> tuple[bool, ...]:
+        named, verb = mentions(statement.text, name), says(statement.text, _VERBS[hazard])
+        return named and verb, named and verb and mentions(statement.text, table), named, verb
+
+    return max(reversed(statements), key=fits, default=None)
 
 
 class _Comparison:
+    """Of two snapshots. A change is a hazard, the name to look for, and what is said of it."""
+
     def __init__(self, before: Snapshot, after: Snapshot) -> None:
-        self.before = before
-        self.after = after
-        self.found: list[tuple[str, str, str]] = []  # hazard, name to look for, words
+        self.before, self.after = before, after
+        self.stay = before["relations"].keys() & after["relations"].keys()
+        self.names = {oid: it["name"] for oid, it in before["relations"].items()}
 
-    def run(self) -> None:
-        """Find everything."""
-        self._relations()
-        self._columns()
+    def changes(self) -> Iterator[tuple[str, str, str]]:
+        """All of them."""
+        yield from self._relations()
+        yield from self._columns()
         for kind in ("types", "functions", "schemas", "extensions", "constraints"):
-            self._named(kind)
-        self._labels()
-        self._constraints()
-        self._indexes()
-        self._triggers()
-        self._policies()
+            yield from self._named(kind)
+        yield from self._constraints()
+        yield from self._indexes()
+        yield from self._triggers()
+        yield from self._policies()
 
-    def _add(self, hazard: str, name: str, what: str = "") -> None:
-        self.found.append((hazard, name.partition("(")[0], what or name))
-
-    def _stays(self, table: int) -> bool:
-        return str(table) in self.before["relations"] and str(table) in self.after["relations"]
-
-    def _table(self, oid: int) -> str:
-        return str(self.before["relations"][str(oid)]["name"])
-
-    def _relations(self) -> None:
-        names = {it["name"]: oid for oid, it in self.after["relations"].items()}
+    def _relations(self) -> Iterator[tuple[str, str, str]]:
+        oids = {it["name"]: oid for oid, it in self.after["relations"].items()}
         for oid, old in self.before["relations"].items():
-            new, name, again = self.after["relations"].get(oid), old["name"], names.get(old["name"])
-            if old["owned"] or (old["kind"] in _INDEXES and new is None):
+            new, name, other = self.after["relations"].get(oid), old["name"], oids.get(old["name"])
+            if old["owned"] or (old["kind"] in _INDEXES and not new):
                 continue  # goes with its column; is seen among the indexes
-            if new is None:
-                if old["kind"] in _TABLES or again is None or not self._fits(oid, again):
-                    self._add("drops", name)
-            elif new["name"] != name:
+            if not new:
+                if old["kind"] in _TABLES or other is None or not self._fits(oid, other):
+                    yield "drops", name, name
+                continue
+            if new["name"] != name:
                 if old["kind"] in _INDEXES:
-                    self._renamed_index(old, new)
-                elif again is None or self.after["relations"][again]["kind"] != "v":
-                    self._add("renames", name)  # no view stands in for it
-            if new is not None:
-                if any(new[flag] and not old[flag] for flag in ("secure", "forced")):
-                    self._add("restricts", name, f"row level security of {name}")
-                if old["acl"] and not _privileges(old["acl"]) <= _privileges(new["acl"] or []):
-                    self._add("restricts", name, f"privileges on {name}")
+                    renamed = self._is_renamed_alone(old, new)
+                else:  # unless a view stands in for it
+                    renamed = other is None or self.after["relations"][other]["kind"] != "v"
+                if renamed:
+                    yield "renames", name, name
+            if any(new[flag] and not old[flag] for flag in ("secure", "forced")):
+                yield "restricts", name, f"row level security of {name}"
+            if old["acl"] and not _privileges(old["acl"]) <= _privileges(new["acl"] or []):
+                yield "restricts", name, f"privileges on {name}"
 
-    def _fits(self, old: str, new: str) -> bool:
-        """Whether a view made anew begins with the columns that it had."""
-        columns = self._of(self.before, old)
-        return columns == self._of(self.after, new)[: len(columns)]
+    def _fits(self, old: int, new: int) -> bool:
+        """Whether a view that was made again begins with the columns that it had."""
 
-    def _of(self, state: Snapshot, table: str) -> list[tuple[int, str, str]]:
-        return sorted(
-            (it["number"], it["name"], it["type"])
-            for it in state["columns"].values()
-            if str(it["table"]) == table
-        )
+        def columns(state: Snapshot, table: int) -> list[tuple[int, str, str]]:
+            every = state["columns"].values()
+            mine = (it for it in every if it["table"] == table)
+            return sorted((it["number"], it["name"], it["type"]) for it in mine)
 
-    def _renamed_index(self, old: Thing, new: Thing) -> None:
-        """By itself: not with its schema or constraint, and not to take another's place."""
+        had = columns(self.before, old)
+        return had == columns(self.after, new)[: len(had)]
+
+    def _is_renamed_alone(self, old: Properties, new: Properties) -> bool:
+        """An index: not with its schema or constraint, and not to take another's place."""
         schemas = {it["name"].rpartition(".")[0] for it in (old, new)}
-        with_others = len(schemas) > 1 or any(
-            it["name"] == old["name"] for it in self.before["constraints"].values()
-        )
-        names = {it["name"] for it in self.before["relations"].values()}
-        if not with_others and new["name"] not in names:
-            self._add("renames", old["name"])
+        constraints = {it["name"] for it in self.before["constraints"].values()}
+        others = {*self.names.values()}
+        return len(schemas) == 1 and old["name"] not in constraints and new["name"] not in others
 
-    def _columns(self) -> None:
+    def _columns(self) -> Iterator[tuple[str, str, str]]:
         for key in self.before["columns"] | self.after["columns"]:
             old, new = self.before["columns"].get(key), self.after["columns"].get(key)
-            it = old or new
-            assert it
-            if not self._stays(it["table"]):
+            column = old or new
+            assert column
+            if column["table"] not in self.stay:
                 continue
-            name, full = it["name"], f"{self._table(it['table'])}.{it['name']}"
-            stored = self.before["relations"][str(it["table"])]["kind"] in _TABLES
+            name, full = column["name"], f"{self.names[column['table']]}.{column['name']}"
+            stored = self.before["relations"][column["table"]]["kind"] in _TABLES
             if not new:
-                self._add("drops", name, full)
+                yield "drops", name, full
             elif not old:
                 if stored and new["required"] and not new["given"]:
-                    self._add("requires-value", name, full)
+                    yield "requires-value", name, full
                 if stored and new["type"] == "json":
-                    self._add("json-column", name, full)
+                    yield "json-column", name, full
             else:
                 if old["name"] != new["name"]:
-                    self._add("renames", name, full)
-                if self._other_type(old["type"], new["type"]):
-                    self._add("changes-type", name, full)
+                    yield "renames", name, full
+                if self._is_other_type(old["type"], new["type"]):
+                    yield "changes-type", name, full
                 if stored and old["required"] and not new["required"]:
-                    self._add("loosens", name, f"NOT NULL of {full}")
+                    yield "loosens", name, f"NOT NULL of {full}"
                 if stored and new["required"] and old["given"] and not new["given"]:
-                    self._add("requires-value", name, full)
+                    yield "requires-value", name, full
 
-    def _other_type(self, old: str, new: str) -> bool:
+    def _is_other_type(self, old: str, new: str) -> bool:
         renamed = any(
             it["name"] == old and self.after["types"].get(oid, {}).get("name") == new
             for oid, it in self.before["types"].items()
         )
         return old != new and not renamed and not {old, new} <= _TEXTS
 
-    def _named(self, kind: str) -> None:
-        there = {it["name"]: it for it in self.after[kind].values()}
+    def _named(self, kind: str) -> Iterator[tuple[str, str, str]]:
+        others = {it["name"]: it for it in self.after[kind].values()}
         for oid, old in self.before[kind].items():
             name, new = old["name"], self.after[kind].get(oid)
-            if new is None:
-                again = there.get(name)
-                if kind == "types" and again:
-                    labels = {*(again["labels"] or {}).values()}
-                    again = again if {*(old["labels"] or {}).values()} <= labels else None
-                if kind != "constraints" and again is None:
-                    self._add("drops", name)
-            # A function is written with its types, which may have got new names.
-            elif new["name"].partition("(")[0] != name.partition("(")[0] and (
-                kind == "constraints" or name not in there
-            ):
-                self._add("renames", name)
-
-    def _labels(self) -> None:
-        for oid, old in self.before["types"].items():
-            labels = self.after["types"].get(oid, {"labels": old["labels"]})["labels"] or {}
-            for label, text in (old["labels"] or {}).items():
-                if labels.get(label) != text:
-                    self._add("renames", text, f"{text!r} of {old['name']}")
-
-    def _constraints(self) -> None:
-        """CHECK and foreign keys that are gone, and not made anew."""
-        there = {
-            (it["table"], it["kind"], str(it["columns"]))
-            for it in self.after["constraints"].values()
-        }
-        for oid, it in self.before["constraints"].items():
-            columns = [
-                self.after["columns"].get(f"{it['table']}.{n}", {}) for n in it["columns"] or []
-            ]
-            if (
-                oid in self.after["constraints"]
-                or it["kind"] not in ("c", "f")
-                or not it["valid"]
-                or not self._stays(it["table"])
-                or not all(columns)
-                or (it["table"], it["kind"], str(it["columns"])) in there
-            ):
+            labels, other = old.get("labels") or {}, others.get(name)
+            if not new:
+                lost = not other or {*labels.values()} - {*(other.get("labels") or {}).values()}
+                if kind != "constraints" and lost:
+                    yield "drops", name, name
                 continue
-            is_not_null = re.fullmatch(r"CHECK \(\(.+ IS NOT NULL\)\)", it["of"])
-            if not (is_not_null and all(column["required"] for column in columns)):
-                self._add("loosens", it["name"], f"{it['name']} of {self._table(it['table'])}")
+            # A function is written with its types, which may have got new names.
+            if new["name"].partition("(")[0] != name.partition("(")[0] and (
+                kind == "constraints" or not other
+            ):
+                yield "renames", name, name
+            for label, text in labels.items():
+                if (new["labels"] or {}).get(label) != text:
+                    yield "renames", text, f"{text!r} of {name}"
 
-    def _indexes(self) -> None:
+    def _constraints(self) -> Iterator[tuple[str, str, str]]:
+        """CHECK and foreign keys that are gone, and not made again."""
+
+        def key(it: Properties) -> tuple[int, str, str]:
+            return it["table"], it["kind"], str(it["columns"])
+
+        others = {key(it) for it in self.after["constraints"].values()}
+        for oid, it in self.before["constraints"].items():
+            numbers = it["columns"] or []
+            columns = [self.after["columns"].get(f"{it['table']}.{n}") for n in numbers]
+            gone = oid not in self.after["constraints"] and key(it) not in others
+            matters = it["kind"] in ("c", "f") and it["valid"] and it["table"] in self.stay
+            if gone and matters and all(columns):
+                is_not_null = re.fullmatch(r"CHECK \(\(.+ IS NOT NULL\)\)", it["of"])
+                if not (is_not_null and all(column and column["required"] for column in columns)):
+                    yield "loosens", it["name"], f"{it['name']} of {self.names[it['table']]}"
+
+    def _indexes(self) -> Iterator[tuple[str, str, str]]:
         for oid, it in self.after["indexes"].items():
-            new = oid not in self.before["indexes"] and self._stays(it["table"])
+            new = oid not in self.before["indexes"] and it["table"] in self.stay
             if new and not it["unique"] and it["size"] > 3:
-                self._add("wide-index", self.after["relations"][oid]["name"])
+                name = self.after["relations"][oid]["name"]
+                yield "wide-index", name, name
         unique = {(it["table"], it["of"]) for it in self.after["indexes"].values() if it["unique"]}
         columns = {(it["table"], it["name"]) for it in self.after["columns"].values()}
         for oid, it in self.before["indexes"].items():
-            is_lost = it["unique"] and (it["table"], it["of"]) not in unique
-            if is_lost and all((it["table"], column) in columns for column in it["columns"]):
-                name = self.before["relations"][oid]["name"]
-                self._add("drops", name, f"{name} (ON CONFLICT needs it)")
+            lost = it["unique"] and (it["table"], it["of"]) not in unique
+            if lost and all((it["table"], column) in columns for column in it["columns"]):
+                yield "drops", self.names[oid], f"{self.names[oid]} (ON CONFLICT needs it)"
 
-    def _triggers(self) -> None:
+    def _triggers(self) -> Iterator[tuple[str, str, str]]:
         for kind in ("triggers", "rules"):
             for key, it in self.after[kind].items():
-                if key not in self.before[kind] and self._stays(it["table"]):
-                    table = self.before["relations"][str(it["table"])]
-                    if table["kind"] in _TABLES:
-                        self._add("adds-trigger", it["name"], f"{it['name']} of {table['name']}")
+                table = self.before["relations"].get(it["table"])
+                if key not in self.before[kind] and table and table["kind"] in _TABLES:
+                    yield "adds-trigger", it["name"], f"{it['name']} of {table['name']}"
 
-    def _policies(self) -> None:
+    def _policies(self) -> Iterator[tuple[str, str, str]]:
         for key, it in (self.before["policies"] | self.after["policies"]).items():
             lost = it["permissive"] and key not in self.after["policies"]
             new = not it["permissive"] and key not in self.before["policies"]
-            tables = [
-                state["relations"].get(str(it["table"])) for state in (self.before, self.after)
-            ]
+            tables = [state["relations"].get(it["table"]) for state in (self.before, self.after)]
             if (lost or new) and all(table and table["secure"] for table in tables):
-                what = f"policy {it['name']} of {self._table(it['table'])}"
-                self._add("restricts", it["name"], what)
+                yield "restricts", it["name"], f"policy {it['name']} of {self.names[it['table']]}"
 
 
 def _privileges(acl: list[str]) -> set[tuple[str, str]]:

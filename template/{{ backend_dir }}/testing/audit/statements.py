@@ -1,61 +1,66 @@
-"""What a statement says without being run: its parts, and how many rows it may touch."""
+"""What a statement says without being run: its parts, its names, and how many rows it may touch."""
 
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_INTRANS
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
-_TOKENS = re.compile(
-    r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$|;", re.DOTALL
-)
-_STRING = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+_STRING = r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$"
+_TOKENS = re.compile(rf'{_STRING}|--[^\n]*|/\*.*?\*/|"(?:[^"]|"")*"|;', re.DOTALL)
 _CAST = re.compile(
     r'::("[^"]+"|\w+( varying| precision|( without| with) time zone)?)(\(\d+\))?(\[\])?'
 )
 _CONSTANT = r"(?:'|-?\d|ANY '|ANY ARRAY|\$\d|InitPlan|now\b|CURRENT|true|false)"
 
 
+class Statement(NamedTuple):
+    """What a revision sent to the server, and the line that sent it."""
+
+    place: str  # file:line
+    text: str
+
+
 def says(text: str, pattern: str) -> bool:
-    """Whether a pattern, in whatever case, is in a statement."""
+    """Whether a statement contains a pattern, in whatever case."""
     return re.search(pattern, text, re.IGNORECASE | re.DOTALL) is not None
 
 
 def mentions(text: str, name: str) -> bool:
-    """Whether a statement names a thing, with its schema or without."""
+    """Whether a statement contains a name, with its schema or without."""
     plain = name.replace('"', "").rpartition(".")[2]
     return re.search(rf"(?<!\w){re.escape(plain)}(?!\w)", text) is not None
 
 
 def split(text: str) -> list[str]:
     """The statements of a text, without comments."""
-    parts, start, part = [], 0, ""
+    parts, start = [""], 0
     for token in _TOKENS.finditer(text):
-        part += text[start : token.start()]
+        parts[-1] += text[start : token.start()]
         start = token.end()
         if token[0] == ";":
-            parts.append(part.strip())
-            part = ""
+            parts.append("")
         elif not token[0].startswith(("--", "/*")):
-            part += token[0]
-    parts.append((part + text[start:]).strip())
-    return [part for part in parts if part]
+            parts[-1] += token[0]
+    parts[-1] += text[start:]
+    return [part.strip() for part in parts if part.strip()]
+
+
+def long_names(statement: str) -> list[str]:
+    """The names of more than 63 bytes, PostgreSQL's limit."""
+    names = re.findall(r'"(?:[^"]|"")*"|\w+', re.sub(rf"(?s){_STRING}", "", statement))
+    return [name for name in names if len(name.strip('"').encode()) > 63]
 
 
 def as_sent(cursor: Cursor, statement: str, parameters: Any, many: bool) -> str:
-    """The statement as the server gets it; of many the first."""
+    """The text that the server receives; of an executemany the first."""
     if many and isinstance(parameters, list | tuple):
         parameters = parameters[0] if parameters else None
     if not parameters:
         return statement.replace("%%", "%")
     return bytes(cursor.mogrify(statement, parameters)).decode()
-
-
-def long_names(statement: str) -> list[str]:
-    """The names that the server would cut."""
-    names = re.findall(r'"(?:[^"]|"")*"|\w+', _STRING.sub("", statement))
-    return [name for name in names if len(name.strip('"').encode()) > 63]
 
 
 class Plan(NamedTuple):
@@ -71,7 +76,7 @@ class Plan(NamedTuple):
     below: frozenset[str] = frozenset()
 
 
-def explain(cursor: Cursor, statement: str) -> Plan:
+def plan_of(cursor: Cursor, statement: str) -> Plan:
     """The plan of a statement; an empty one if it has none."""
     in_transaction = cursor.connection.info.transaction_status == TRANSACTION_STATUS_INTRANS
     try:
@@ -93,14 +98,14 @@ def explain(cursor: Cursor, statement: str) -> Plan:
     changing = [node for node in nodes if node["Node Type"] == "ModifyTable"]
     types = {node["Node Type"] for node in nodes}
     kind = changing[0]["Operation"] if changing else "Lock" if "LockRows" in types else "Select"
-    sources = {
+    sources = frozenset(
         names[node["name"]]
         for node in nodes
         if "Relation Name" in node
         and node not in changing
         # A value that an INSERT looks up brings no rows.
         and (kind != "Insert" or node["brings rows"])
-    }
+    )
     conditions = " ; ".join(
         str(value)
         for node in nodes
@@ -109,8 +114,8 @@ def explain(cursor: Cursor, statement: str) -> Plan:
     )
     return Plan(
         kind,
-        frozenset(sources if kind == "Lock" else (names[node["name"]] for node in changing)),
-        frozenset(sources),
+        sources if kind == "Lock" else frozenset(names[node["name"]] for node in changing),
+        sources,
         "Limit" in types,
         bool(types & {"Values Scan", "Function Scan", "Tid Scan"}),
         _compared(conditions, "="),
@@ -119,14 +124,15 @@ def explain(cursor: Cursor, statement: str) -> Plan:
     )
 
 
-def _walk(node: dict[str, Any], brings_rows: bool = True) -> list[dict[str, Any]]:
-    """A node of a plan and all that is below it, each with what is needed here."""
+def _walk(node: dict[str, Any], brings_rows: bool = True) -> Iterator[dict[str, Any]]:
+    """A node of a plan and all below it, each with its table's name and whether it brings rows."""
     parts = (node.get("Schema", ""), node.get("Relation Name", ""))
     node["name"] = ".".join('"{}"'.format(part.replace('"', '""')) for part in parts)
-    within = node.get("Parent Relationship") not in ("InitPlan", "SubPlan")
-    node["brings rows"] = brings_rows and within
-    children = [_walk(child, node["brings rows"]) for child in node.get("Plans", [])]
-    return [node, *(below for child in children for below in child)]
+    inner = node.get("Parent Relationship") in ("InitPlan", "SubPlan")
+    node["brings rows"] = brings_rows and not inner
+    yield node
+    for child in node.get("Plans", []):
+        yield from _walk(child, node["brings rows"])
 
 
 def _compared(conditions: str, operators: str) -> frozenset[str]:

@@ -1,12 +1,11 @@
-"""Watches the statements of one revision, on the connection that migrates.
+"""What a revision locks, scans, rewrites and changes, statement by statement.
 
-What a statement locked, read to the end, wrote anew or changed is asked of the server right after
-it, in its transaction. What runs outside of one is tried in a transaction first, since its locks
-are gone when it returns.
+The server is asked right after each statement, in its transaction. What runs outside of one is run
+in a transaction first and rolled back, since its locks are gone when it returns.
 """
 
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
@@ -15,9 +14,18 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from sqlalchemy import URL, Engine, event
 
-from testing.audit.compatibility import Said, Snapshot
-from testing.audit.hazards import Report
-from testing.audit.statements import Plan, as_sent, explain, long_names, mentions, says, split
+from testing.audit.compatibility import Snapshot
+from testing.audit.messages import Report
+from testing.audit.statements import (
+    Plan,
+    Statement,
+    as_sent,
+    long_names,
+    mentions,
+    plan_of,
+    says,
+    split,
+)
 from testing.databases import connect
 from testing.revisions import shorten
 
@@ -40,10 +48,13 @@ SELECT oid::bigint, pg_stat_get_xact_numscans(oid), pg_stat_get_xact_tuples_inse
        + pg_stat_get_xact_tuples_updated(oid) + pg_stat_get_xact_tuples_deleted(oid)
 FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'p', 'm')
 """
-_NO_WRITING = {"ShareLock", "ShareRowExclusiveLock", "ExclusiveLock"}
-_NO_TRANSACTION = "25001"  # what cannot run in a transaction says so with this SQLSTATE
+_BLOCKS_WRITES = {"ShareLock", "ShareRowExclusiveLock", "ExclusiveLock"}
+_READS = "reads and writes of"
+_WRITES = "writes to"
+_NO_TRANSACTION = "25001"  # the SQLSTATE of what cannot run in a transaction
 _DATA = r"\A(SELECT|INSERT|UPDATE|DELETE|MERGE|WITH)\b"
 _PROGRAM = r"\A(DO|CALL|EXECUTE)\b"
+_END = r"\A(BEGIN|START|COMMIT|END|ROLLBACK(?! TO)|ABORT)\b"
 
 
 class _Relation(NamedTuple):
@@ -55,25 +66,28 @@ class _Relation(NamedTuple):
 
 
 _State = dict[int, _Relation]
+_Blocked = dict[int, str]  # table -> _READS or _WRITES
 
 
 class _Effect(NamedTuple):
     """What a statement did to tables that were there before the revision."""
 
-    held: dict[int, str]  # locked by an earlier statement: what others cannot do with it
-    locked: dict[int, str]  # newly
-    rewritten: list[int]
-    scanned: list[int]
+    held: _Blocked  # by an earlier statement
+    locked: _Blocked  # by this one
+    rewritten: set[int]
+    scanned: set[int]
     changed: dict[int, int]  # rows
 
 
 class Watch:
-    """Looks at what a revision does, and reports what is dangerous."""
+    """Looks at what a revision does, and reports the hazards."""
 
     def __init__(self, report: Report, before: Snapshot, observer: Connection, url: URL) -> None:
-        self.said: list[Said] = []
+        self.statements: list[Statement] = []
+        self.touched: set[int] = set()  # tables that were there before
         self._report = report
-        self._before = before
+        self._relations = before["relations"]
+        self._indexes = before["indexes"]
         self._observer = observer
         self._url = url
         self._tried: set[str] = set()  # places
@@ -112,34 +126,34 @@ class Watch:
         return f"{shorten(self._report.script.path)}:{frame.f_lineno}"
 
     def _before_statement(
-        self, _c: Any, cursor: Cursor, statement: str, parameters: Any, _x: Any, many: bool
+        self, _c: Any, cursor: Cursor, text: str, parameters: Any, _x: Any, many: bool
     ) -> None:
         place = self._place()
         if not place:
             return
-        said = Said(place, as_sent(cursor, statement, parameters, many))
-        for part in split(said.text):
+        statement = Statement(place, as_sent(cursor, text, parameters, many))
+        for part in split(statement.text):
             if names := long_names(part):
-                self._add("identifier-too-long", said, ", ".join(names))
+                self._report.add("identifier-too-long", statement, ", ".join(names))
             if says(part, r"\ADROP\s+DATABASE\b"):
-                self._add("ban-drop-database", said)
+                self._report.add("ban-drop-database", statement)
         if not cursor.connection.autocommit and self._state is None:
             with cursor.connection.cursor() as ours:
                 self._state = _counters(ours)
         elif cursor.connection.autocommit and place not in self._tried:
             self._tried.add(place)
-            self._try(said)
+            self._try(statement)
 
     def _after_statement(
-        self, _c: Any, cursor: Cursor, statement: str, parameters: Any, _x: Any, many: bool
+        self, _c: Any, cursor: Cursor, text: str, parameters: Any, _x: Any, many: bool
     ) -> None:
         if place := self._place():
-            self.said.append(Said(place, as_sent(cursor, statement, parameters, many)))
+            self.statements.append(Statement(place, as_sent(cursor, text, parameters, many)))
             if not cursor.connection.autocommit:
                 with cursor.connection.cursor() as ours:
-                    self._judge(self.said[-1], ours)
+                    self._judge(self.statements[-1], ours)
 
-    def _try(self, said: Said) -> None:
+    def _try(self, statement: Statement) -> None:
         """Run in a transaction, and roll back, what will run without one."""
         self._begin()
         with closing(connect(self._url, options=OPTIONS)) as connection:
@@ -148,38 +162,37 @@ class Watch:
                 cursor.execute("SET LOCAL lock_timeout = '1s'")
                 self._state = _counters(cursor)
                 try:
-                    cursor.execute(said.text)
+                    cursor.execute(statement.text)
                 except psycopg2.Error as error:
                     if error.pgcode == _NO_TRANSACTION:
-                        self._judge_by_text(said)
+                        self._judge_by_text(statement)
                 else:
-                    self._judge(said, cursor)
+                    self._judge(statement, cursor)
         self._begin()
-
-    def _add(self, hazard: str, said: Said, *names: str) -> None:
-        self._report.add(hazard, said.place, said.text, *names)
 
     # What was there before
 
     def _old(self, oid: int) -> bool:
-        kind = self._before["relations"].get(str(oid), {}).get("kind")
-        return kind in ("r", "p", "f", "m")
+        return self._relations.get(oid, {}).get("kind") in ("r", "p", "f", "m")
 
     def _is_view(self, oid: int) -> bool:
-        return bool(self._before["relations"][str(oid)]["kind"] == "m")
+        return bool(self._relations[oid]["kind"] == "m")
 
     def _names(self, oids: Iterable[int]) -> str:
-        return " and ".join(sorted(self._before["relations"][str(oid)]["name"] for oid in oids))
+        return " and ".join(sorted(self._relations[oid]["name"] for oid in oids))
 
-    def _blocked(self, state: _State) -> dict[int, str]:
-        """What others cannot do with which tables."""
+    def _others(self, blocked: _Blocked) -> str:
+        """What other sessions wait for."""
+        return f"{max(blocked.values(), key=len)} {self._names(blocked)}" if blocked else ""
+
+    def _blocked(self, state: _State) -> _Blocked:
         found = {}
         for oid, relation in state.items():
             if self._old(oid):
                 if "AccessExclusiveLock" in relation.modes:
-                    found[oid] = "reading or writing"
-                elif relation.modes & _NO_WRITING and not self._is_view(oid):
-                    found[oid] = "writing"
+                    found[oid] = _READS
+                elif relation.modes & _BLOCKS_WRITES and not self._is_view(oid):
+                    found[oid] = _WRITES
         return found
 
     def _has_rows(self, oid: int, number: int) -> bool:
@@ -198,86 +211,92 @@ class Watch:
 
     # Judgement
 
-    def _judge(self, said: Said, cursor: Cursor) -> None:
-        assert self._state is not None
-        was, now = self._state, _observe(cursor)
-        self._state = was | now
-        held, blocked = self._blocked(was), self._blocked(now)
+    def _effect(self, was: _State, now: _State) -> _Effect:
         old = {oid: (was.get(oid, _Relation()), it) for oid, it in now.items() if self._old(oid)}
-        effect = _Effect(
+        held, blocked = self._blocked(was), self._blocked(now)
+        return _Effect(
             held,
             {oid: what for oid, what in blocked.items() if held.get(oid) != what},
-            [
+            {
                 oid
                 for oid, (before, it) in old.items()
-                if not it.dropped
-                and it.file != (before.file or self._before["relations"][str(oid)]["file"])
-            ],
-            [oid for oid, (before, it) in old.items() if it.scans > before.scans],
+                if not it.dropped and it.file != (before.file or self._relations[oid]["file"])
+            },
+            {oid for oid, (before, it) in old.items() if it.scans > before.scans},
             {
                 oid: it.changes - before.changes
                 for oid, (before, it) in old.items()
                 if it.changes > before.changes
             },
         )
-        parts = split(said.text)
-        if any(says(it, r"\A(BEGIN|START|COMMIT|END|ROLLBACK(?! TO)|ABORT)\b") for it in parts):
-            self._add("ends-transaction", said)
-        found = len(self._report.findings)
+
+    def _judge(self, statement: Statement, cursor: Cursor) -> None:
+        assert self._state is not None
+        was, now = self._state, _observe(cursor)
+        self._state = was | now
+        self.touched |= {oid for oid in now if self._old(oid)}
+        effect = self._effect(was, now)
+        parts = split(statement.text)
+        if any(says(part, _END) for part in parts):
+            self._report.add("ends-transaction", statement)
         data = [part for part in parts if says(part, _DATA)]
         if data:
-            self._judge_data(said, data, effect, cursor)
+            self._judge_data(statement, data, effect, cursor)
         elif effect.changed and any(says(part, _PROGRAM) for part in parts):
-            self._judge_program(said, effect)
+            self._judge_program(statement, effect)
         if schema := [part for part in parts if part not in data]:
-            self._judge_schema(said, schema, effect)
-        creates = any(says(part, r"\ACREATE\b[^(]*?\bTABLE\b") for part in parts)
-        if not creates:
-            if len(self._report.findings) == found:
-                self._judge_order(said, parts, effect)
-            tables = [oid for oid, what in effect.locked.items() if "reading" in what]
-            self._locked |= dict.fromkeys(tables, said.place)
+            self._judge_schema(statement, schema, effect)
+        if not any(says(part, r"\ACREATE\b[^(]*?\bTABLE\b") for part in parts):
+            self._judge_order(statement, parts, effect)
+            tables = [oid for oid, what in effect.locked.items() if what == _READS]
+            self._locked |= dict.fromkeys(tables, statement.place)
 
-    def _judge_schema(self, said: Said, parts: list[str], effect: _Effect) -> None:
-        """What it wrote anew, read under a lock, or locked where there is another way."""
+    def _judge_schema(self, statement: Statement, parts: list[str], effect: _Effect) -> None:
+        """What it rewrote, scanned under a lock, or locked where there is another way."""
         text = "; ".join(parts)
-        locked, scanned = effect.locked, effect.scanned
-        blocked = effect.held | locked
         for oid in effect.rewritten:
             if says(text, r"\bTRUNCATE\b"):
-                self._add("truncates", said, self._names([oid]))
+                self._report.add("truncates", statement, self._names([oid]))
             elif self._is_view(oid):
-                self._add("not-concurrent", said, self._names([oid]), "reading")
+                self._report.add(
+                    "not-concurrent",
+                    statement,
+                    self._names([oid]),
+                    f"reads of {self._names([oid])}",
+                )
             else:
-                self._add("rewrites-table", said, self._names([oid]))
-        if effect.rewritten:
-            return
+                self._report.add("rewrites-table", statement, self._names([oid]))
+        locked = {oid: what for oid, what in effect.locked.items() if oid not in effect.rewritten}
+        scanned = effect.scanned - effect.rewritten
+        held = effect.held | locked if scanned else {}
         if locked and says(text, r"\bSET\s+(TABLESPACE|ACCESS\s+METHOD)\b"):
-            self._add("rewrites-table", said, self._names(locked))
+            self._report.add("rewrites-table", statement, self._names(locked))
         elif locked and says(text, r"(\A|; )LOCK\b"):
-            self._add("locks-table", said, self._names(locked), _strongest(locked))
-        elif scanned and blocked and says(text, r"\bCREATE\s+(UNIQUE\s+)?INDEX\b|\bREINDEX\b"):
-            self._add("not-concurrent", said, self._names(scanned), "writing")
+            self._report.add("locks-table", statement, self._names(locked), self._others(locked))
+        elif held and says(text, r"\bCREATE\s+(UNIQUE\s+)?INDEX\b|\bREINDEX\b"):
+            names = self._names(scanned)
+            self._report.add("not-concurrent", statement, names, f"{_WRITES} {names}")
         elif locked and says(text, r"\bDROP\s+INDEX\b|\bDETACH\s+PARTITION\b"):
-            self._add("not-concurrent", said, self._names(locked), _strongest(locked))
-        elif scanned and blocked and not self._is_key_of_new_table(parts):
-            others = f"{_strongest(blocked)} {self._names(blocked)}"
-            self._add("blocks-while-reading", said, self._names(scanned), others)
+            self._report.add("not-concurrent", statement, self._names(locked), self._others(locked))
+        elif held and not self._is_key_of_new_table(parts):
+            self._report.add(
+                "blocks-while-reading", statement, self._names(scanned), self._others(held)
+            )
 
     def _is_key_of_new_table(self, parts: list[str]) -> bool:
         """A foreign key of a table that was not there before has no rows to check."""
-        names = [
-            it["name"] for it in self._before["relations"].values() if it["kind"] in ("r", "p")
-        ]
+        names = [it["name"] for it in self._relations.values() if it["kind"] in ("r", "p")]
         return all(
             says(part, r"\bFOREIGN\s+KEY\b|\bREFERENCES\b")
             and not any(mentions(part.partition("REFERENCES")[0], name) for name in names)
             for part in parts
         )
 
-    def _judge_data(self, said: Said, parts: list[str], effect: _Effect, cursor: Cursor) -> None:
+    def _judge_data(
+        self, statement: Statement, parts: list[str], effect: _Effect, cursor: Cursor
+    ) -> None:
         """How many rows it may touch, and under which locks."""
-        plans = [explain(cursor, part) for part in parts]
+        plans = [plan_of(cursor, part) for part in parts]
         batches: set[int] = set()  # tables
         for plan in plans:
             targets = {oid for oid in plan.targets if self._old(oid)}
@@ -287,68 +306,73 @@ class Watch:
             scope = sources if plan.kind == "Insert" or not targets else targets
             bounded = self._is_bounded(plan, scope)
             if effect.held and (targets or (sources and not bounded)):
-                others = f"{_strongest(effect.held)} {self._names(effect.held)}"
-                self._add("mixes-schema-and-data", said, self._names(targets or sources), others)
+                self._mixes(statement, effect, targets or sources)
             elif targets and not bounded:
-                self._add("changes-rows", said, self._names(targets))
+                self._report.add("changes-rows", statement, self._names(targets))
             elif plan.limited:
                 batches |= targets
         if not any(plan.targets for plan in plans):  # a function may have changed rows
-            self._judge_program(said, effect)
+            self._judge_program(statement, effect)
         if not all(plan.kind == "Insert" for plan in plans):
-            self._judge_loop(said, effect, batches)
+            self._judge_loop(statement, effect, batches)
 
-    def _judge_program(self, said: Said, effect: _Effect) -> None:
+    def _mixes(self, statement: Statement, effect: _Effect, tables: Collection[int]) -> None:
+        names, others = self._names(tables), self._others(effect.held)
+        self._report.add("mixes-schema-and-data", statement, names, others)
+
+    def _judge_program(self, statement: Statement, effect: _Effect) -> None:
         """A DO block or a function, which has no plan to look at."""
         everything = [oid for oid, rows in effect.changed.items() if self._has_rows(oid, rows)]
         if effect.held and effect.changed:
-            others = f"{_strongest(effect.held)} {self._names(effect.held)}"
-            self._add("mixes-schema-and-data", said, self._names(effect.changed), others)
+            self._mixes(statement, effect, effect.changed)
         elif everything:
-            self._add("changes-rows", said, self._names(everything))
+            self._report.add("changes-rows", statement, self._names(everything))
 
-    def _judge_loop(self, said: Said, effect: _Effect, batches: set[int]) -> None:
+    def _judge_loop(self, statement: Statement, effect: _Effect, batches: set[int]) -> None:
         """The same line again and again in one transaction: in batches, or all rows one by one."""
         for oid in effect.changed.keys() | batches:
-            runs = self._runs.setdefault((said.place, oid), [])
+            runs = self._runs.setdefault((statement.place, oid), [])
             runs.append(effect.changed.get(oid, 0))
-            if len(runs) == 1 or self._report.has("changes-rows", said.place):
+            if len(runs) == 1 or self._report.has("changes-rows", statement.place):
                 continue
             if oid in batches or self._has_rows(oid, sum(runs)):
-                self._add("changes-rows", said, self._names([oid]))
+                self._report.add("changes-rows", statement, self._names([oid]))
 
-    def _judge_order(self, said: Said, parts: list[str], effect: _Effect) -> None:
+    def _judge_order(self, statement: Statement, parts: list[str], effect: _Effect) -> None:
         """The lock of a second table, while the first is still locked."""
-        first = [oid for oid, place in self._locked.items() if place != said.place]
+        first = [oid for oid, place in self._locked.items() if place != statement.place]
         second = [
-            oid
-            for oid, what in effect.locked.items()
-            if "reading" in what and oid not in self._locked
+            oid for oid, what in effect.locked.items() if what == _READS and oid not in self._locked
         ]
         if first and second and not any(says(part, r"\A(CREATE|DROP)\b") for part in parts):
-            self._add("locks-several-tables", said, self._names(second), self._names(first))
+            self._report.add(
+                "locks-several-tables",
+                statement,
+                self._names(second),
+                f"{_READS} {self._names(first)}",
+            )
 
-    def _judge_by_text(self, said: Said) -> None:
+    def _judge_by_text(self, statement: Statement) -> None:
         """Of what no transaction can hold, these are not concurrent."""
-        for part in split(said.text):
+        for part in split(statement.text):
             tables = " and ".join(
                 it["name"]
-                for oid, it in self._before["relations"].items()
-                if self._old(int(oid)) and mentions(part, it["name"])
+                for oid, it in self._relations.items()
+                if self._old(oid) and mentions(part, it["name"])
             )
             if says(part, r"\A(REINDEX\b.*\b(SCHEMA|DATABASE|SYSTEM)\b|VACUUM\b[^(]*\bFULL\s*\Z)"):
                 tables = "every table"
             if tables and not says(part, r"\bCONCURRENTLY\b"):
                 if says(part, r"\A(VACUUM\b.*\bFULL\b|CLUSTER\b)"):
-                    self._add("rewrites-table", said, tables)
+                    self._report.add("rewrites-table", statement, tables)
                 elif says(part, r"\AREINDEX\b"):
-                    self._add("not-concurrent", said, tables, "writing")
+                    self._report.add("not-concurrent", statement, tables, f"{_WRITES} {tables}")
 
     def _is_bounded(self, plan: Plan, tables: set[int]) -> bool:
         """Whether the number of rows does not grow with the table."""
         keys = [
             set(index["columns"])
-            for index in self._before["indexes"].values()
+            for index in self._indexes.values()
             if index["unique"] and index["table"] in tables
         ]
         return (
@@ -357,10 +381,6 @@ class Watch:
             or bool(plan.above & plan.below)
             or any(key <= plan.equal or (len(key) == 1 and key <= plan.below) for key in keys)
         )
-
-
-def _strongest(blocked: dict[int, str]) -> str:
-    return max(blocked.values(), key=len)
 
 
 def _counters(cursor: Cursor) -> _State:

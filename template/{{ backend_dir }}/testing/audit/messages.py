@@ -1,0 +1,109 @@
+"""What is said of a revision: the hazards in it, in the words of messages.toml.
+
+Their names are what `accepted_risks` of a revision says. locks.py and compatibility.py find them.
+"""
+
+import re
+import tomllib
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alembic.script import Script
+
+from testing.audit.statements import Statement, split
+
+MESSAGES: dict[str, list[dict[str, str]]] = tomllib.loads(
+    Path(__file__).with_suffix(".toml").read_text("utf-8")
+)
+# These do harm where nothing has been released yet, too.
+ALWAYS = {"ban-drop-database", "ends-transaction", "identifier-too-long", "uses-new-enum-value"}
+# Hazard -> others of the same line with the same remedy: it counts only where those are accepted.
+_REMEDIES = {
+    "blocks-while-reading": {"rewrites-table", "truncates"},
+    "not-concurrent": {"rewrites-table", "truncates"},
+    "changes-type": {"rewrites-table"},
+    "locks-several-tables": {
+        *("blocks-while-reading", "changes-rows", "ends-transaction", "locks-table"),
+        *("mixes-schema-and-data", "not-concurrent", "rewrites-table", "truncates"),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One hazard, and where it is."""
+
+    hazard: str
+    statement: Statement
+    what: str  # the table, or whatever it is about
+    blocked: str  # "writes to <table>", "reads and writes of <table>"
+
+    def __str__(self) -> str:
+        message, names = self._message()
+        names |= {"what": self.what, "blocked": self.blocked}
+
+        def filled(text: str) -> str:
+            return re.sub(r"<(\w+)>", lambda name: names.get(name[1], "..."), text)
+
+        effect = message.get("effect") or MESSAGES[self.hazard][-1]["effect"]
+        statement = " ".join(self.statement.text.split())
+        code = filled(message.get("code", "")).strip().splitlines()
+        lines = [
+            f"{self.statement.place}: {self.hazard}: {filled(effect)}.",
+            f"  Statement: {statement[:300]}{'...' * (len(statement) > 300)}",
+            f"  Instead, {message['instead']}{':' if code else '.'}",
+        ]
+        for line in code:  # a name in double quotes needs others around it
+            quoted = re.sub(r'execute\("(.*".*)"\)', lambda sql: f"execute({sql[1]!r})", line)
+            lines.append(f"    {quoted}")
+        return "\n".join(lines)
+
+    def _message(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The first message that fits, and the names in its pattern."""
+        parts = [" ".join(part.split()) for part in split(self.statement.text)]
+        for message in MESSAGES[self.hazard]:
+            name = r'(?P<\1>(?:"[^"]*"|[\\w.])+)'
+            pattern = re.sub(r"(?<!P)<(\w+)>", name, message.get("when", ""))
+            for part in parts:
+                if found := re.search(pattern, part, re.IGNORECASE):
+                    return message, {key: text or "" for key, text in found.groupdict().items()}
+        return MESSAGES[self.hazard][-1], {}
+
+
+@dataclass
+class Report:
+    """What is said of one revision."""
+
+    script: Script
+    findings: list[Finding] = field(default_factory=list)
+    failure: str = ""  # why it cannot be run
+    without_rows: dict[str, str] = field(default_factory=dict)  # tables it touched -> why
+
+    def add(self, hazard: str, statement: Statement, what: str = "", blocked: str = "") -> None:
+        """Once per hazard and statement."""
+        finding = Finding(hazard, statement, what, blocked)
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    def drop(self, hazard: str, place: str) -> None:
+        """Without what was said of that line."""
+        self.findings = [
+            it for it in self.findings if (it.hazard, it.statement.place) != (hazard, place)
+        ]
+
+    def has(self, hazard: str, place: str) -> bool:
+        """Whether that line has this hazard already."""
+        return any(it.hazard == hazard and it.statement.place == place for it in self.findings)
+
+    def remaining(self, accepted: Collection[str]) -> list[Finding]:
+        """What nobody has accepted, except what the remedy of another finding covers."""
+        left = [it for it in self.findings if it.hazard not in accepted]
+        said = {(it.statement.place, it.hazard) for it in left}
+        return [
+            it
+            for it in left
+            if not any(
+                (it.statement.place, other) in said for other in _REMEDIES.get(it.hazard, ())
+            )
+        ]
