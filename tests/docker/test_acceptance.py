@@ -193,6 +193,28 @@ def test_the_code_may_stand_at_the_top(service: Callable[..., Service]) -> None:
     the_caller_owns_everything(shop, files)
 
 
+WHO = """
+import os, pathlib
+here = pathlib.Path(__file__).parent
+with open(here / "who", "a") as who:
+    home = os.access(os.path.expanduser("~/.postgresql"), os.F_OK) or os.access(
+        os.path.expanduser("~"), os.X_OK
+    )
+    print(os.getuid(), os.getgid(), "home" if home else "no home", file=who)
+"""
+
+
+def test_no_code_of_the_mounted_tree_runs_as_anyone_but_its_owner(
+    service: Callable[..., Service],
+) -> None:
+    shop = service(**SOMEBODY)
+    shop.write(f"{shop.project.answers.get('backend_dir', 'backend')}/sitecustomize.py", WHO)
+    shop.migrate()
+    shop.migrate("revision", "-m", "empty")
+    seen = (shop.project.backend / "who").read_text().splitlines()
+    assert set(seen) == {f"{shop.uid} {shop.gid} home"}
+
+
 def the_suite_is_green(shop: Service) -> None:
     """Every test of the rendered project passes in a container, none is left out."""
     suite = shop.compose("run", "--rm", "test").stdout

@@ -1,11 +1,8 @@
 """A migration's connection: waits for a server on its way, fails at once where waiting is vain."""
 
 import os
-import random
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from logging import getLogger
 from typing import Any
 
 from psycopg2 import errors
@@ -13,11 +10,9 @@ from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from app.migrate.attempts import Attempts
 from app.migrate.errors import ExitCode, MigrationError, Problem
 from app.migrate.explain import explain
-from app.migrate.lock import REPORT_EVERY
-
-log = getLogger(__name__)
 
 # Seconds for one attempt: a silent network cannot hold us, and `docker stop` waits for ten.
 ATTEMPT = 5
@@ -27,8 +22,11 @@ ATTEMPT = 5
 KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4}
 USER_TIMEOUT = {"tcp_user_timeout": 30_000}  # the same for what was sent and not confirmed
 SERVER = USER_TIMEOUT | {f"tcp_{name}": value for name, value in KEEPALIVE.items()}
+SERVER["statement_timeout"] = 0  # the role's is meant for the application
 # The server itself ends the statement of a client that has gone, and frees its locks.
 CHECK_CLIENT = "SET client_connection_check_interval = '500ms'"
+
+SETTINGS = "settings"  # in `connection.info`: the statements that give a session what we need
 
 
 @contextmanager
@@ -65,8 +63,7 @@ def connect(url: URL, wait: float) -> Generator[Connection]:
 
 
 def _first_answer(open_connection: Callable[[], Connection], wait: float) -> Connection:
-    deadline = time.monotonic() + wait
-    pause, report_at, cause = 0.1, 0.0, ""
+    attempts = Attempts(wait, first=0.1, longest=2)
     while True:
         try:
             return open_connection()
@@ -74,22 +71,17 @@ def _first_answer(open_connection: Callable[[], Connection], wait: float) -> Con
             problem = explain(error)
             if problem is None:
                 raise
-            now = time.monotonic()
-            left = deadline - now
-            if not problem.transient or left <= 0:
+            if not problem.transient or not attempts.again(problem.cause):
                 raise MigrationError(problem) from error
-            if now >= report_at or problem.cause != cause:
-                log.info("%s; trying again for %.0f s", problem.cause, left)
-                report_at, cause = now + REPORT_EVERY, problem.cause
-            time.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # noqa: S311 (no secret)
-            pause = min(pause * 2, 2.0)
 
 
-def _settle(driver: Any, _: object) -> None:
+def _settle(driver: Any, record: Any) -> None:
     driver.autocommit = True  # some poolers allow no transaction, and Alembic must find none
     _refuse_pooler(driver)
+    record.info[SETTINGS] = "SET datestyle = ISO"  # which psycopg2 needs
     with suppress(errors.InvalidParameterValue), driver.cursor() as cursor:
         cursor.execute(CHECK_CLIENT)  # refused by a server on Windows, which cannot see it
+        record.info[SETTINGS] += f"; {CHECK_CLIENT}"
     driver.autocommit = False
 
 

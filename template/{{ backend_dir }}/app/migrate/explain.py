@@ -153,12 +153,6 @@ def explain(error: BaseException) -> Problem | None:
             return _explain_settings(error)
         case ImportError() | SyntaxError():
             return _explain_import(error)
-        case KeyboardInterrupt():
-            return Problem(
-                "interrupted; the statement was cancelled, earlier revisions are kept",
-                unfinished() + " goes on from there",
-                ExitCode(128 + next(iter(error.args), ExitCode.INTERRUPTED - 128)),
-            )
     return (
         _explain_alembic(error)
         or _explain_sources(error)

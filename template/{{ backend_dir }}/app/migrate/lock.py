@@ -6,32 +6,30 @@ Alembic would take one that it finds for its caller's, and commit nothing. The l
 session, however that ends.
 """
 
-import random
-import time
-from logging import getLogger
-
 from sqlalchemy import Connection, text
 
+from app.migrate.attempts import Attempts
 from app.migrate.errors import ExitCode, MigrationError, Problem, unfinished
 
-log = getLogger(__name__)
-
 LOCK_KEY = int.from_bytes(b"alembic", "big")  # advisory locks are per database: one key will do
-REPORT_EVERY = 10.0  # seconds
 
+_KEY = "objsubid = 1 AND (classid::bigint << 32 | objid::bigint)"
+HOLDS_LOCK = (
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted"  # noqa: S608
+    f" AND pid = pg_backend_pid() AND {_KEY} = {LOCK_KEY})"
+)
 _TRY = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=LOCK_KEY)
 _HOLDER = text(
-    """
+    f"""
     SELECT format('pid %s (%s), since %s, now running: %s', a.pid,
                   coalesce(nullif(a.application_name, ''), 'no name'),
                   to_char(a.backend_start AT TIME ZONE 'UTC', 'HH24:MI:SS "UTC"'),
                   coalesce(nullif(left(regexp_replace(a.query, '[[:space:]]+', ' ', 'g'), 60), ''),
                            'nothing'))
     FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-      AND (l.classid::bigint << 32 | l.objid::bigint) = :key
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    """
+    WHERE locktype = 'advisory' AND granted AND {_KEY} = :key
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """  # noqa: S608
 ).bindparams(key=LOCK_KEY)
 
 
@@ -45,14 +43,11 @@ def take_lock(connection: Connection, wait: float) -> None:
     Raises:
         MigrationError: another migration still held the lock after `wait` seconds.
     """
-    start = time.monotonic()
-    report_at, pause = start, 0.025  # from 25 ms to 2 s with jitter, as Atlas does
+    attempts = Attempts(wait, first=0.025, longest=2)
     while not connection.scalar(_TRY):
         holder = connection.scalar(_HOLDER) or "a session that has just ended"
         connection.commit()
-        now = time.monotonic()
-        left = start + wait - now
-        if left <= 0:
+        if not attempts.again(f"Waiting for another migration: {holder}"):
             raise MigrationError(
                 Problem(
                     f"another migration held the lock for {wait:.0f} s: {holder}",
@@ -61,9 +56,4 @@ def take_lock(connection: Connection, wait: float) -> None:
                     ExitCode.LOCKED_OUT,
                 )
             )
-        if now >= report_at:
-            log.info("Waiting for another migration: %s", holder)
-            report_at = now + REPORT_EVERY
-        time.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # noqa: S311 (no secret)
-        pause = min(pause * 2, 2.0)
     connection.commit()

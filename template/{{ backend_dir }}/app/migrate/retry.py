@@ -1,24 +1,24 @@
-"""Short waits for a table's locks, and another try where they could not be had.
+"""Short waits for a table's locks, and another attempt where they were not granted.
 
 While ALTER TABLE waits for its lock, everyone who wants to read the table waits behind it. So it
 waits for two seconds, gives up, lets the others pass, and comes again.
 """
 
-import random
 import re
 import threading
-import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from logging import getLogger
-from typing import Any
 
-from sqlalchemy import Connection, Engine, event, text
+from alembic.runtime.environment import EnvironmentContext
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from app.migrate.attempts import Attempts
 from app.migrate.errors import ExitCode, MigrationError
 from app.migrate.explain import explain
+from app.migrate.signals import let_it_end
 
 log = getLogger(__name__)
 
@@ -33,41 +33,9 @@ _BLOCKERS = text(
 )
 
 
-def set_lock_timeout(connection: Connection, seconds: float) -> None:
-    """Let no statement wait longer for its locks; leaves no transaction open.
-
-    But for CREATE and DROP INDEX CONCURRENTLY and their like: they let readers and writers pass
-    while they wait, and a timeout would leave an invalid index behind.
-    """
-    limit = f"SET lock_timeout = {round(seconds * 1000)}"
-    connection.exec_driver_sql(limit)
-    connection.commit()
-
-    concurrent = re.compile(
-        r"\b(INDEX|TABLE|SCHEMA|DATABASE|SYSTEM|VIEW|PARTITION\s+\S+)\s+CONCURRENTLY\b",
-        re.IGNORECASE,
-    )
-
-    lifted = False
-
-    @event.listens_for(connection, "rollback")
-    def forget(_c: Any) -> None:
-        nonlocal lifted
-        lifted = True  # to be sure: what was set in the transaction is no longer
-
-    @event.listens_for(connection, "before_cursor_execute")
-    def choose(_c: Any, cursor: Any, statement: str, _p: Any, _x: Any, _m: Any) -> None:
-        nonlocal lifted
-        if concurrent.search(statement):
-            cursor.execute("SET lock_timeout = 0")
-            lifted = True
-        elif lifted:
-            cursor.execute(limit)
-            lifted = False
-
-
-def is_relative(destination: object) -> bool:
-    """Whether it is something like +1 or abc-2, which means another revision after each one."""
+def is_relative(context: EnvironmentContext) -> bool:
+    """Whether the destination is like +2: after one revision, two more would be too many."""
+    destination = context.context_opts["destination_rev"]
     return isinstance(destination, str) and re.search(r"[+-]\d+$", destination) is not None
 
 
@@ -87,31 +55,24 @@ def run_with_retries(
         MigrationError: other sessions held the locks all the time; it says which.
         sqlalchemy.exc.DBAPIError: any other failure.
     """
-    deadline: float | None = None
-    pause = 0.1
+    attempts = Attempts(wait, first=0.1, longest=5, every=0)
+    watched: AbstractContextManager[None] = nullcontext()
     blockers: list[str] = []
     while True:
         try:
-            if deadline is None:
+            with watched:
                 run()
-            else:
-                with _watch_for_blockers(connection, blockers):
-                    run()
         except DBAPIError as error:
             problem = explain(error)
             if problem is None or problem.exit_code is not ExitCode.BLOCKED:
                 raise
             connection.rollback()
-            now = time.monotonic()
-            if deadline is None:
-                deadline = now + wait
-            if now >= deadline or not may_go_on():
+            if not may_go_on() or not attempts.again(problem.cause):
                 held = f"; they were held by {blockers[-1]}" if blockers else ""
                 raise MigrationError(replace(problem, cause=problem.cause + held)) from error
-            log.info("%s; trying again for %.0f s", problem.cause, deadline - now)
-            time.sleep(min(deadline - now, pause * random.uniform(0.5, 1.5)))  # noqa: S311
-            pause = min(pause * 2, 5.0)
+            watched = _watch_for_blockers(connection, blockers)
         else:
+            let_it_end()
             return
 
 

@@ -1,0 +1,90 @@
+"""Each revision begins in the same session, whatever the ones before it have set in theirs.
+
+`SET lock_timeout = 0`, the first line of every pg_dump, would let the next ALTER TABLE wait without
+limit; `SET search_path` would put its tables elsewhere, and only if one run applies both.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
+from typing import Any
+
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext, MigrationStep
+from sqlalchemy import Connection, event
+
+from app.migrate.connect import SETTINGS
+from app.migrate.errors import ExitCode, MigrationError, Problem, unfinished
+from app.migrate.lock import HOLDS_LOCK
+
+Steps = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
+
+# These let readers and writers pass while they wait, and a timeout would leave an invalid index.
+_CONCURRENT = re.compile(
+    r"\b(INDEX|TABLE|SCHEMA|DATABASE|SYSTEM|VIEW|PARTITION\s+\S+)\s+CONCURRENTLY\b", re.IGNORECASE
+)
+
+
+def set_lock_timeout(connection: Connection, seconds: float) -> None:
+    """Let no statement wait longer for its locks; leaves no transaction open.
+
+    Except those that are CONCURRENTLY.
+    """
+    limit = f"SET lock_timeout = {round(seconds * 1000)}"
+    connection.info[SETTINGS] += f"; {limit}"
+    connection.exec_driver_sql(limit)
+    connection.commit()
+    is_lifted = False
+
+    @event.listens_for(connection, "before_cursor_execute")
+    def choose(_c: Any, cursor: Any, statement: str, _p: Any, _x: Any, _m: Any) -> None:
+        nonlocal is_lifted
+        if _CONCURRENT.search(statement):
+            cursor.execute("SET lock_timeout = 0")
+            is_lifted = True
+        elif is_lifted:
+            cursor.execute(limit)
+            is_lifted = False
+
+
+def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> Steps:
+    """The steps of this command (`fn`), each in a clean session that holds the migration lock."""
+    steps: Steps = context.context_opts["fn"]
+
+    def clean_steps(heads: Any, migration: MigrationContext) -> Iterator[MigrationStep]:
+        _clean(connection)  # a failed attempt may have left something
+        for step in steps(heads, migration):
+            step.migration_fn = _then_clean(step.migration_fn, connection)
+            yield step
+
+    return clean_steps
+
+
+def _then_clean(function: Callable[..., Any], connection: Connection) -> Callable[..., None]:
+    """Before Alembic updates its own table, since the revision may have set another role."""
+
+    @wraps(function)  # Alembic logs its name
+    def run(**arguments: Any) -> None:
+        function(**arguments)
+        _clean(connection)
+
+    return run
+
+
+def _clean(connection: Connection) -> None:
+    """Reset all that the session has set; what is committed is committed with it.
+
+    Raises:
+        MigrationError: the migration's lock is gone.
+    """
+    reset = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP"
+    statements = f"{reset}; {connection.info[SETTINGS]}; {HOLDS_LOCK}"
+    if not connection.exec_driver_sql(statements).scalar():
+        raise MigrationError(
+            Problem(
+                "the revision released the migration lock (pg_advisory_unlock_all or DISCARD ALL), "
+                "so that another migration could start",
+                f"remove that statement from the revision, then {unfinished()}",
+                ExitCode.FAILED,
+            )
+        )
