@@ -358,6 +358,12 @@ def test_the_code_of_a_message_is_a_good_revision(render: Render, server: URL, o
         for number, part in enumerate(filter(str.strip, parts)):
             kind, first = "next" if number else "", before.get(name, case.before)
             pasted[f"{name}_{number}"] = Case(kind, part, None, first)
+        if name == "index":
+            valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_age'::regclass"
+            alarm = (
+                f'if not op.get_bind().scalar(sa.text("{valid}")):\n    op.execute("LOCK users")'
+            )
+            pasted["index_is_valid"] = Case("next", alarm)
     assert {"index_0", "check_1", "unique_1", "not_null_1", "volatile_default_0"} <= pasted.keys()
     project = render()
     print(sorted(pasted))

@@ -90,6 +90,8 @@ def test_the_workflow_runs_commands_that_exist(rendered: Render) -> None:
         assert job["timeout-minutes"] <= 30
         for step in (step for step in job["steps"] if "run" in step):
             words = step["run"].split()
+            if "git" in words:  # played in tests/checks/test_shape.py
+                continue
             assert words[:2] == ["docker", "compose"]
             ran.add(" ".join(words[4:]) if words[2] == "run" else " ".join(words[2:]))
             service = words[4] if words[2] == "run" else words[3]
