@@ -18,7 +18,7 @@ BASELINE = "20261122_0000_baseline_empty_schema.py"
 def suite(project: Project, **variables: str) -> str:
     """Run the project's checks of files; returns what pytest printed."""
     options = ["-q", "-p", "no:cacheprovider", "testing/shape.py"]
-    done = forks().run("pytest", options, project.backend, environment(**variables))
+    done = forks().run("pytest", options, project.backend, environment() | variables)
     return done.stdout + done.stderr
 
 
