@@ -1,10 +1,15 @@
 """The rows that the rendered project's tests put into tables that nobody has seen before."""
 
-from collections.abc import Generator
+import re
+from typing import Any
 
 import pytest
+from sqlalchemy import URL
 
-from tests._kit.support import NewDatabase, execute, template_module
+from tests._kit.forks import forks
+from tests._kit.revision import write_revision
+from tests._kit.support import NewDatabase, environment, execute, template_module
+from tests.conftest import Project, Render
 
 pytestmark = pytest.mark.server
 
@@ -73,25 +78,32 @@ CREATE TABLE alembic_version (version_num varchar(32));
 """
 
 
+# Two tables that no row can be first in, and one that refuses every row: named, not filled.
+IMPOSSIBLE = {"heads", "tails", "guarded"}
+
+
 @pytest.fixture
-def fill() -> Generator[object]:
-    """`fill` of the template."""
-    return template_module("testing.rows").fill  # type: ignore[no-any-return]
+def filler() -> Any:
+    """A `Filler` of the template."""
+    return template_module("testing.rows").Filler()
 
 
-def test_every_table_gets_rows(new_database: NewDatabase, fill: object) -> None:
+def test_every_table_gets_rows(new_database: NewDatabase, filler: Any) -> None:
     url = new_database()
     execute(url, TABLES)
-    filled = fill(url)  # type: ignore[operator]
-    assert filled.problems == {}
-    assert min(filled.values()) >= 2
-    assert "alembic_version" not in filled
-    assert {name: filled[name] for name in ("by_range", "by_list", "by_hash")} == {
-        "by_range": 6,
-        "by_list": 6,
-        "by_hash": 6,
+    filled = filler.fill(url)
+    assert filler.problems == {
+        "heads": 'null value in column "tail" of relation "heads" violates not-null constraint',
+        "tails": 'null value in column "head" of relation "tails" violates not-null constraint',
+        "guarded": "not from here",
     }
-    # Values in every column, but for types that this server does not have, and NULLs too.
+    # Of a partitioned table the partitions get rows.
+    expected = {name: 3 for name in filled if not name.startswith("by_") or name[-1].isdigit()}
+    assert {name: number for name, number in filled.items() if number} == {
+        name: number for name, number in expected.items() if name not in IMPOSSIBLE
+    }
+    assert "alembic_version" not in filled
+    # Values in every column, except of types that this server does not have, and NULLs too.
     columns = execute(
         url,
         "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = 'kinds'::regclass"
@@ -100,32 +112,57 @@ def test_every_table_gets_rows(new_database: NewDatabase, fill: object) -> None:
     for (name,) in columns:
         nulls = f"SELECT count(*) FILTER (WHERE {name} IS NULL) FROM kinds"  # noqa: S608
         ((number,),) = execute(url, nulls)
-        no_xml_here, one_that_is_checked = name == "an" and number == 3, name == "ay"
-        assert 0 < number < 3 or no_xml_here or one_that_is_checked, name
+        no_xml_here = name == "an" and number == 3
+        assert 0 < number < 3 or no_xml_here, name
     ((referring,),) = execute(url, "SELECT count(*) FROM hens JOIN eggs ON eggs.id = hens.egg")
     assert referring == 3
     # A second time there is nothing to do.
-    assert fill(url) == {}  # type: ignore[operator]
+    assert not any(filler.fill(url).values())
 
 
-def test_what_cannot_be_filled_is_named(new_database: NewDatabase, fill: object) -> None:
+def test_the_rows_are_the_same_each_time(new_database: NewDatabase) -> None:
+    texts = []
+    for url in (new_database(), new_database()):
+        execute(url, "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')")
+        execute(url, "CREATE TABLE t (a int CHECK (a > 4), b text, c mood, d date, CHECK (a <> 6))")
+        template_module("testing.rows").Filler().fill(url)
+        texts.append(execute(url, "TABLE t"))
+    assert texts[0] == texts[1]
+
+
+def test_what_cannot_be_filled_is_named(new_database: NewDatabase, filler: Any) -> None:
     url = new_database()
     execute(url, "CREATE TABLE good (n integer)")
     execute(url, "CREATE TABLE odd (n integer NOT NULL CONSTRAINT square CHECK (n * n = 1234321))")
     execute(url, "CREATE TABLE nowhere (n integer) PARTITION BY LIST (n)")
-    filled = fill(url)  # type: ignore[operator]
-    assert filled == {"good": 3, "odd": 0, "nowhere": 0}
-    assert filled.problems == {
+    assert filler.fill(url) == {"good": 3, "odd": 0, "nowhere": 0}
+    assert filler.problems == {
         "odd": 'new row for relation "odd" violates check constraint "square"',
         "nowhere": "it has no partitions",
     }
 
 
-def test_constraints_hold_afterwards(new_database: NewDatabase, fill: object) -> None:
-    """Some rows come in only where foreign keys are not checked: they are right all the same."""
+def test_types_of_a_server_that_cannot_say_what_is_valid(
+    new_database: NewDatabase, filler: Any
+) -> None:
+    """PostgreSQL 15 has no pg_input_is_valid: there each value is tried."""
+    url = new_database()
+    execute(url, "CREATE EXTENSION hstore; CREATE TABLE odd (h hstore NOT NULL, n int NOT NULL)")
+    execute(url, "CREATE SCHEMA first")
+    execute(
+        url,
+        "CREATE FUNCTION first.pg_input_is_valid(text, text) RETURNS boolean LANGUAGE plpgsql"
+        " AS $$ BEGIN RAISE undefined_function; END $$",
+    )
+    database = execute(url, "SELECT quote_ident(current_database())")[0][0]
+    execute(url, f"ALTER DATABASE {database} SET search_path = first, pg_catalog, public")
+    assert filler.fill(url) == {"odd": 3}
+
+
+def test_constraints_hold_afterwards(new_database: NewDatabase, filler: Any) -> None:
     url = new_database()
     execute(url, TABLES)
-    fill(url)  # type: ignore[operator]
+    filler.fill(url)
     foreign_keys = execute(
         url,
         "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
@@ -134,3 +171,87 @@ def test_constraints_hold_afterwards(new_database: NewDatabase, fill: object) ->
     assert len(foreign_keys) > 8
     for table, name, definition in foreign_keys:
         execute(url, f'ALTER TABLE {table} DROP CONSTRAINT "{name}", ADD {definition}')
+
+
+ITEMS = "CREATE TABLE items (code text CHECK (code ~ '^X[0-9]{7}Q[a-f]{3}$') NOT NULL, a int)"
+LOSES = "UPDATE items SET a = 7"
+FIXTURE = """
+import pytest
+
+@pytest.fixture(scope="session")
+def example_rows():
+    return {{"items": {rows}}}
+"""
+
+
+def checks(project: Project, server: URL) -> tuple[int, str]:
+    """Run the project's checks of revisions."""
+    given = environment(TEST_DATABASE_URL=server.render_as_string(hide_password=False))
+    words = ["-q", "-p", "no:cacheprovider", "tests/test_migrations.py", "-k", "revert or safe"]
+    done = forks().run("pytest", words, project.backend, given)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def unfillable(render: Render) -> Project:
+    """A table that takes no row of ours, and a revision that destroys what others put in."""
+    project = render()
+    write_revision(project.backend, "r1", "baseline", ITEMS, "DROP TABLE items", number=1)
+    risks = {"changes-rows": "a test"}
+    write_revision(project.backend, "r2", "r1", LOSES, number=2, accepted_risks=risks)
+    write_revision(project.backend, "r3", "r2", "SELECT 1", number=3)
+    return project
+
+
+def test_a_revision_that_was_checked_without_rows_is_a_note(
+    unfillable: Project, server: URL
+) -> None:
+    code, output = checks(unfillable, server)
+    assert code == 0, output
+    notes = output.partition(" notes ")[2]
+    (note,) = [line for line in notes.splitlines() if "items" in line]
+    assert "_r2_made_by_a_test.py:15: table items had no rows" in note  # the first that had none
+    assert 'violates check constraint "items_code_check"' in note
+    assert "example_rows" in note
+    assert "testing/README.md" in note
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        """["INSERT INTO items VALUES ('X1234567Qabc', 1)"]""",
+        """[{"code": "X1234567Qabc", "a": 1, "of_a_later_revision": 2}]""",
+    ],
+)
+def test_a_user_can_give_rows_for_a_table(unfillable: Project, server: URL, rows: str) -> None:
+    (unfillable.backend / "tests" / "conftest.py").write_text(FIXTURE.format(rows=rows))
+    code, output = checks(unfillable, server)
+    assert code == 1
+    assert "_r2_made_by_a_test.py" in output
+    assert "items: 1 of 1 rows are changed: a was 1 and is 7" in output
+    assert " notes " not in output
+    assert output.count("FAILED") == 1, "one finding is one failure"
+    assert re.search(r"\b1 failed\b", output)
+
+
+def test_example_rows_that_nobody_can_use_are_named(unfillable: Project, server: URL) -> None:
+    rows = """["INSERT INTO items VALUES ('wrong', 1)"], "itmes": [{"a": 1}]"""
+    (unfillable.backend / "tests" / "conftest.py").write_text(FIXTURE.format(rows=rows))
+    code, output = checks(unfillable, server)
+    assert code == 0, output
+    assert 'example_rows: items: new row for relation "items" violates' in output
+    assert "example_rows: itmes: no revision that was checked has this table" in output
+
+
+def test_rows_that_stood_in_the_way_are_a_note(render: Render, server: URL) -> None:
+    project = render()
+    write_revision(project.backend, "r1", "baseline", "CREATE TABLE t (a int)", "DROP TABLE t")
+    up = "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 1000)"
+    down = "ALTER TABLE t DROP CONSTRAINT c"
+    write_revision(
+        project.backend, "r2", "r1", up, down, number=2, accepted_risks={"restricts": "a test"}
+    )
+    _, output = checks(project, server)
+    assert re.search(r"_r2_\S+: table t had no rows.*violated by some row.*example_rows", output), (
+        output
+    )

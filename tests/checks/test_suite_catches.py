@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests._kit.forks import forks
+from tests._kit.revision import write_revision
 from tests._kit.support import environment
 from tests.conftest import Project, Render, git
 
@@ -721,6 +722,30 @@ READS = (
     "bind = op.get_bind()\nn = bind.execute(sa.text('SELECT 1')).scalar()\n"
     "op.execute(f'CREATE TABLE @ (id{n} int)')"
 )
+
+
+def test_what_is_released_is_applied_and_judged_by_none(render: Render, server: URL) -> None:
+    """Two broken downgrades, which only SQL without --sql can do: the first is released."""
+    project = render()
+    broken = (
+        "op.get_bind().execute(sa.text('SELECT 1')).all()\nop.execute('CREATE TABLE @ (i int)')"
+    )
+    for number, (name, after) in enumerate((("a", "baseline"), ("b", "a"), ("c", "b"))):
+        up = broken.replace("@", name)
+        write_revision(project.backend, name, after, up, number=number)
+    settings = project.backend / "pyproject.toml"
+    text = settings.read_text()
+    words = [f"testing/{name}.py" for name in ("reversible", "offline", "safety")]
+    for released, judged in (("", "abc"), ("a", "bc"), ("c", "")):
+        settings.write_text(text.replace('released = ""', f'released = "{released}"'))
+        code, output = suite(project, server, *words)
+        found = set(re.findall(r"(?m)^SUBFAILED\[(\w)\] testing/(?:reversible|offline)", output))
+        assert found == set(judged), output
+        assert code == bool(judged), output
+    settings.write_text(text.replace('released = ""', 'released = "lost"'))
+    code, output = suite(project, server, "testing/reversible.py")
+    assert code == 1
+    assert "pyproject.toml: [tool.migrations] released: no revision lost" in output
 
 
 def test_shapes_are_caught_and_named(render: Render, server: URL) -> None:

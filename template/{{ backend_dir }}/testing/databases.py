@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,11 @@ def temporary_database(server: URL, name: str, template: str = "template0") -> G
         yield url
     finally:
         drop_database(server, name)
+
+
+def copy_of(url: URL, name: str) -> AbstractContextManager[URL]:
+    """A clone of a database that nobody is connected to; `name` is added to the name."""
+    return temporary_database(url, f"{url.database}_{name}", str(url.database))
 
 
 class Alembic:

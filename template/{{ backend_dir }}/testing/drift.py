@@ -37,7 +37,7 @@ TYPES = """
 """
 
 
-def test_the_models_and_the_revisions_make_the_same_schema(
+def test_models_and_revisions_make_the_same_schema(
     own_database: URL, record_property: Callable[[str, object], None]
 ) -> None:
     import_module("app.models")

@@ -24,7 +24,8 @@ from testing.databases import (
     rename_database,
     temporary_database,
 )
-from testing.revisions import missing_feature
+from testing.revisions import missing_feature, released
+from testing.rows import Examples
 from testing.server import database_name
 
 
@@ -90,6 +91,22 @@ def empty_database(server: URL) -> Generator[URL]:
     """A database for this test alone, without any table."""
     with temporary_database(server, database_name("empty")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def released_database(server: URL) -> Generator[URL]:
+    """A database at `released` of pyproject.toml, to be cloned: with no table while it is empty."""
+    names = released()
+    with temporary_database(server, database_name("released")) as url:
+        for name in names:
+            Alembic(url)("upgrade", name)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def example_rows() -> Examples:
+    """Rows for tables that the checks of revisions cannot fill. README.md says how to give some."""
+    return {}
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
-"""Every revision goes up, down and up again: the schema is the same, and the rows are still there.
+"""Every revision can be applied, reverted and applied again: same schema, and no row is lost.
 
 There are rows in every table before a revision is applied, and new ones in those that it changes
-before it is undone. One that loses data on purpose says so, beside its `revision = ...`:
+before it is reverted. One that loses data on purpose says so, beside its `revision = ...`:
 
     data_loss = "the old e-mail addresses, which nobody has read since 2.3"
 """
@@ -9,28 +9,28 @@ before it is undone. One that loses data on purpose says so, beside its `revisio
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from alembic.script import Script
 from sqlalchemy import URL
 
-from testing.databases import connect, create_database, drop_database
+from testing.databases import connect, copy_of
 from testing.revisions import (
     Interruption,
     Steps,
     autocommit_blocks,
     driver_error,
     failure,
-    revisions,
+    unreleased,
     where,
 )
-from testing.rows import fill
+from testing.rows import Examples, Filler
 from testing.schema import Catalog, catalog_reader, difference
 
 Rows = dict[str, list[str]]  # of each table, as JSON
@@ -41,225 +41,62 @@ _VOLATILE = re.compile(r"(?im)^identity|^default .*(nextval|random|uuid|now\(|cu
 _MAY_LOSE = re.compile(r"(?i)execute|delete|update|truncate|bulk|alter_column|drop_|batch")
 
 
-def test_every_revision_can_be_undone_and_repeated(
-    subtests: pytest.Subtests, empty_database: URL
+def test_every_revision_can_be_reverted_and_applied_again(
+    subtests: pytest.Subtests,
+    released_database: URL,
+    example_rows: Examples,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    with walk(empty_database) as check:
-        for script in revisions():
+    filler = Filler(example_rows)
+    with Database(released_database, filler) as database:
+        for script in unreleased():
             with subtests.test(script.revision):
-                if problems := check(script):
+                if problems := Check(database, script).problems():
                     pytest.fail("\n".join(problems), pytrace=False)
-            if check.broken:
-                break
+            if not database.applied or database.applied[-1] is not script:
+                break  # it cannot be applied, and so nothing after it
+    for note in filler.notes():
+        record_property("note", note)
 
 
-@contextmanager
-def walk(database: URL) -> "Generator[Walk]":
-    """Checks one revision after the other, on a database that is empty to begin with."""
-    with ExitStack() as databases:
-        walk = Walk(database, databases)
-        try:
-            yield walk
-        finally:
-            walk.resources.close()
+class Database:
+    """One with rows in its tables, on its way from the released revisions to head."""
 
-
-class Walk:
-    """A database on its way from base to head, and back and forth at each revision."""
-
-    def __init__(self, database: URL, databases: ExitStack) -> None:
-        self.database, self.databases, self.number = database, databases, 0
-        self.done: list[Script] = []
-        self.broken = False
-        self.open(database)
-
-    def open(self, database: URL) -> None:
-        """Go on with this database."""
+    def __init__(self, origin: URL, filler: Filler) -> None:
+        self.origin, self.filler, self.number = origin, filler, 0
+        self.applied: list[Script] = []
         self.resources = ExitStack()
-        self.read = self.resources.enter_context(catalog_reader(database))
-        self.connection = self.resources.enter_context(closing(connect(database)))
-        self.cursor = self.connection.cursor()
-        self.cursor.execute("SET search_path = public; SET timezone = 'UTC'")
-        self.steps = self.resources.enter_context(Steps(database))
-        self.catalog = self.read()
 
-    def begin_again(self) -> None:
+    def __enter__(self) -> Self:
+        self.start_again()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.resources.close()
+
+    def start_again(self) -> None:
         """A new database at the same revision: the old one is in no state to go on from."""
         self.resources.close()
         self.number += 1
-        name = f"{self.database.database}_{self.number}"
-        self.databases.callback(drop_database, self.database, name)
-        self.open(create_database(self.database, name))
-        for script in self.done:
-            self.steps.up(script)
-        self.catalog = self.read()
+        enter = self.resources.enter_context
+        url = enter(copy_of(self.origin, str(self.number)))
+        self.read = enter(catalog_reader(url))
+        self.connection = enter(closing(connect(url)))
+        self.cursor = self.connection.cursor()
+        self.cursor.execute("SET search_path = public; SET timezone = 'UTC'")
+        self.steps = enter(Steps(url))
+        for script in self.applied:
+            self.steps.upgrade(script)
+        self.catalog = self.read()  # after the last of those that are applied
         self.fill()
 
-    def __call__(self, script: Script) -> list[str]:
-        """What is wrong with this revision; afterwards the database is at it."""
-        below = self.catalog
-        problems, blocks = self.upgrade(script, below)
-        if self.broken:
-            return problems
-        above = self.read()
-        self.done.append(script)
-        more = self.there_and_back(script, below, above, blocks)
-        if more and not self.is_at(script, above):
-            self.begin_again()
-        elif more or tables(above) - tables(below):
-            self.fill()
-        self.catalog = above
-        return problems + more
+    def upgrade(self, script: Script) -> Exception | None:
+        """Apply it; returns the error."""
+        return attempt(self.steps.upgrade, script)
 
-    def upgrade(self, script: Script, below: Catalog) -> tuple[list[str], int]:
-        """Apply it; where rows are in the way, with fewer. Returns the number of its blocks too."""
-        problems: list[str] = []
-        for emptied in (0, 1, 2):
-            self.kept = self.rows(below)
-            with autocommit_blocks() as blocks:
-                error = attempt(self.steps.up, script)
-            if not error:
-                return problems, len(blocks)
-            state, diagnosis = driver_error(error)
-            if not state.startswith(("22", "23")) or not any(self.kept.values()):
-                break
-            # Rows of ours may break a rule that those of the application keep. But a new column
-            # that may not be null, or gets the same unique value everywhere, is in anyone's way.
-            table = getattr(diagnosis, "table_name", None) or ""
-            detail = getattr(diagnosis, "message_detail", None) or ""
-            columns = [
-                getattr(diagnosis, "column_name", None),
-                *re.findall(r"^Key \((.*?)\)=", detail),
-            ]
-            new = [name for name in columns if name and ("column", f"{table}.{name}") not in below]
-            if new and ("relation", table) in below:
-                cure = f"It fails wherever {table} has rows: give {new[0]} a value for those first."
-                problems = [f"{failure(script, 'upgrade', error)}\n  {cure}"]
-            if self.read() != below:
-                self.begin_again()
-            self.empty({table} if ("relation", table) in below and not emptied else tables(below))
-        assert error
-        self.broken = True
-        later = len(revisions()) - len(self.done) - 1
-        return [f"{failure(script, 'upgrade', error)}\n  Not checked: {later} later revisions"], 0
-
-    def there_and_back(
-        self, script: Script, below: Catalog, above: Catalog, blocks: int
-    ) -> list[str]:
-        """Undo it, apply it again; and once more with rows that the schema below never saw."""
-        upgraded = self.rows(above)
-        if error := attempt(self.steps.down, script):
-            return [failure(script, "downgrade", error)]
-        found, problems = self.read(), []
-        downgraded = self.rows(found)
-        lost = lost_rows(self.kept, downgraded)
-        if lines := undo_difference(below, above, found):
-            lines = [f"{where(script, 'downgrade')}: downgrade() does not undo upgrade():", *lines]
-            problems.append("\n  ".join(lines))
-            attempt(self.steps.up, script)
-        if not problems:
-            problems = self.again(script, above, blocks)
-            if not problems and blocks and downgraded == self.kept:
-                problems = self.repeated(script, above, upgraded)
-        if not problems and not lost:
-            lost = self.with_new_rows(script, below, above)
-        return problems + self.losses(script, lost, below, above)
-
-    def again(self, script: Script, above: Catalog, blocks: int) -> list[str]:
-        """The second upgrade, after an interruption where the revision commits in between."""
-        upgrade = where(script, "upgrade")
-        for block in range(1, blocks + 1):
-            with autocommit_blocks(interrupt=block):
-                error = attempt(self.steps.up, script)
-            if error and not isinstance(error, Interruption):
-                break
-        else:
-            error = attempt(self.steps.up, script)
-        if error and blocks:
-            return [
-                f"{upgrade}: upgrade() cannot be run again after an interruption, and what its "
-                "autocommit_block() did stays done. Make that repeatable: drop with IF EXISTS "
-                "before it is created.\n  " + failure(script, "upgrade", error)
-            ]
-        if error:
-            return [f"the second time, {failure(script, 'upgrade', error)}"]
-        if lines := difference(without_not_null(above), without_not_null(self.read())):
-            what = "after an interruption" if blocks else "the second time"
-            return ["\n  ".join([f"{upgrade}: {what}, upgrade() makes another schema:", *lines])]
-        return []
-
-    def repeated(self, script: Script, above: Catalog, once: Rows) -> list[str]:
-        """Whether rows show that something was done twice."""
-        volatile = {
-            name
-            for (kind, name), text in above.items()
-            if kind == "column" and _VOLATILE.search(text)
-        }
-        twice = self.rows(above)
-        for table in tables(above):
-            first, second = (
-                Counter(
-                    json.dumps(
-                        {k: v for k, v in json.loads(row).items() if f"{table}.{k}" not in volatile}
-                    )
-                    for row in rows[table]
-                )
-                for rows in (once, twice)
-            )
-            if first != second:
-                row = next(iter((second - first) or (first - second)))
-                return [
-                    f"{where(script, 'upgrade')}: upgrade() does harm when it is run again after "
-                    f"an interruption: in {table}, {row} is there {second[row]} times, "
-                    f"not {first[row]}"
-                ]
-        return []
-
-    def with_new_rows(self, script: Script, below: Catalog, above: Catalog) -> list[str]:
-        """The rows that are lost, of those that only the schema above could hold."""
-        changed = changed_tables(below, above)
-        if not changed:
-            return []
-        self.empty(changed)
-        empty = [table for table, rows in self.rows(above).items() if not rows]
-        self.fill()
-        rows = self.rows(above)
-        for step in (self.steps.down, self.steps.up):
-            if error := attempt(step, script):
-                # A row that does not fit below is for the operator to decide about.
-                if driver_error(error)[0].startswith(("22", "23")):
-                    self.begin_again()
-                    return []
-                return [failure(script, "downgrade", error)]
-        after = self.rows(above)
-        columns = {name for kind, name in below.keys() & above.keys() if kind == "column"}
-        lost = []
-        for table in set(empty) & tables(below):
-            lost += lost_rows({table: rows[table]}, {table: after[table]}, columns)
-        return lost
-
-    def losses(self, script: Script, lost: list[str], below: Catalog, above: Catalog) -> list[str]:
-        """What was lost and is not declared, or the other way round."""
-        reason = getattr(script.module, "data_loss", None)
-        if reason is not None and not (isinstance(reason, str) and reason.strip()):
-            return [
-                f'{where(script, "data_loss")}: data_loss is a reason: data_loss = "what, and why"'
-            ]
-        if lost and not reason:
-            return [
-                "\n  ".join([f"{where(script, 'downgrade')}: rows are lost:", *lost])
-                + f"\n{DECLARE}"
-            ]
-        if reason and not lost and not (below.keys() - above.keys()):
-            text = re.sub(r"(?s)def downgrade.*", "", Path(script.path).read_text(encoding="utf-8"))
-            if not _MAY_LOSE.search(text):
-                return [f"{where(script, 'data_loss')}: nothing is lost; take data_loss out"]
-        return []
-
-    def is_at(self, script: Script, above: Catalog) -> bool:
-        """Whether the database is as this revision left it."""
-        self.cursor.execute("SELECT version_num FROM alembic_version")
-        return (script.revision,) in self.cursor.fetchall() and self.read() == above
+    def downgrade(self, script: Script) -> Exception | None:
+        """Revert it; returns the error."""
+        return attempt(self.steps.downgrade, script)
 
     def rows(self, catalog: Catalog) -> Rows:
         """All rows of all tables, and how far the sequences have come."""
@@ -288,9 +125,197 @@ class Walk:
 
     def fill(self) -> None:
         """Rows into every table that has none."""
-        self.connection.autocommit = False
-        fill(self.connection)
-        self.connection.autocommit = True
+        self.filler.fill(self.connection)
+
+
+class Check:
+    """One revision, on a database that is at the revision before it."""
+
+    def __init__(self, database: Database, script: Script) -> None:
+        self.database, self.script = database, script
+        self.below = self.above = database.catalog  # before it, and after it
+        self.before: Rows = {}
+        self.blocks = 0  # how often it commits in between
+        self.emptied: set[str] = set()  # tables whose rows were in the way
+
+    def problems(self) -> list[str]:
+        """What is wrong with it; afterwards the database is at it, if it can be applied at all."""
+        self.database.filler.checked(self.script, self.database.filler.problems)
+        problems = self.apply()
+        if self.database.applied[-1:] != [self.script]:
+            return problems
+        found, lost = self.revert()
+        if not found and not lost:
+            found, lost = self.revert_with_new_rows()
+        found += self.judge(lost)
+        if found and not self.is_applied():
+            self.database.start_again()
+        elif found or self.emptied or tables(self.above) - tables(self.below):
+            self.database.fill()
+        self.database.catalog = self.above
+        return problems + found
+
+    # Apply
+
+    def apply(self) -> list[str]:
+        """Apply it; where rows are in the way, with fewer."""
+        database = self.database
+        problems: list[str] = []
+        for _ in range(3):
+            self.before = database.rows(self.below)
+            with autocommit_blocks() as blocks:
+                error = database.upgrade(self.script)
+            if not error:
+                self.blocks, self.above = len(blocks), database.read()
+                database.applied.append(self.script)
+                return problems
+            state, diagnosis = driver_error(error)
+            if not state.startswith(("22", "23")) or not any(self.before.values()):
+                break
+            # Rows of ours may break a rule that those of the application keep. But a new column
+            # that may not be null, or gets the same unique value everywhere, is in anyone's way.
+            table = getattr(diagnosis, "table_name", None) or ""
+            if column := self.new_column(table, diagnosis):
+                cure = f"It fails wherever {table} has rows: give {column} a value for those first."
+                problems = [f"{failure(self.script, 'upgrade', error)}\n  {cure}"]
+            if database.read() != self.below:
+                database.start_again()
+            is_known = ("relation", table) in self.below and not self.emptied
+            self.emptied = {table} if is_known else tables(self.below)
+            database.empty(self.emptied)
+            if not problems:
+                why = str(getattr(error, "orig", error)).splitlines()[0]
+                database.filler.checked(self.script, dict.fromkeys(self.emptied, why))
+        assert error
+        later = len(unreleased()) - len(database.applied) - 1
+        said = failure(self.script, "upgrade", error)
+        return [f"{said}\n  Not checked: {later} later revisions"]
+
+    def new_column(self, table: str, diagnosis: Any) -> str:
+        """The column of an old table that was not there before, and that rows fail for."""
+        detail = getattr(diagnosis, "message_detail", None) or ""
+        columns = [getattr(diagnosis, "column_name", None), *re.findall(r"^Key \((.*?)\)=", detail)]
+        if ("relation", table) in self.below:
+            for name in columns:
+                if name and ("column", f"{table}.{name}") not in self.below:
+                    return str(name)
+        return ""
+
+    # Revert, and apply again
+
+    def revert(self) -> tuple[list[str], list[str]]:
+        """Revert it and apply it again; returns problems, and lost rows."""
+        database, script = self.database, self.script
+        upgraded = database.rows(self.above)
+        if error := database.downgrade(script):
+            return [failure(script, "downgrade", error)], []
+        found = database.read()
+        downgraded = database.rows(found)
+        lost = lost_rows(self.before, downgraded)
+        if lines := revert_difference(self.below, self.above, found):
+            database.upgrade(script)
+            what = f"{where(script, 'downgrade')}: downgrade() does not revert upgrade():"
+            return ["\n  ".join([what, *lines])], lost
+        problems = self.apply_again()
+        if not problems and self.blocks and downgraded == self.before:
+            problems = self.compare_rows(upgraded, database.rows(self.above))
+        return problems, lost
+
+    def apply_again(self) -> list[str]:
+        """The second upgrade, after an interruption where the revision commits in between."""
+        database, script = self.database, self.script
+        upgrade = where(script, "upgrade")
+        for block in range(1, self.blocks + 1):
+            with autocommit_blocks(interrupt=block):
+                error = database.upgrade(script)
+            if error and not isinstance(error, Interruption):
+                break
+        else:
+            error = database.upgrade(script)
+        if error and self.blocks:
+            return [
+                f"{upgrade}: upgrade() cannot be run again after an interruption, and what its "
+                "autocommit_block() did stays done. Make that repeatable: drop with IF EXISTS "
+                "before it is created.\n  " + failure(script, "upgrade", error)
+            ]
+        if error:
+            return [f"the second time, {failure(script, 'upgrade', error)}"]
+        if lines := difference(without_not_null(self.above), without_not_null(database.read())):
+            what = "after an interruption" if self.blocks else "the second time"
+            return ["\n  ".join([f"{upgrade}: {what}, upgrade() makes another schema:", *lines])]
+        return []
+
+    def compare_rows(self, once: Rows, twice: Rows) -> list[str]:
+        """Whether rows show that something was done twice."""
+        for table in tables(self.above):
+            first, second = (Counter(self.stable(table, rows[table])) for rows in (once, twice))
+            if first != second:
+                row = next(iter((second - first) or (first - second)))
+                return [
+                    f"{where(self.script, 'upgrade')}: upgrade() does harm when it is run again "
+                    f"after an interruption: in {table}, {row} is there {second[row]} times, "
+                    f"not {first[row]}"
+                ]
+        return []
+
+    def stable(self, table: str, rows: list[str]) -> list[str]:
+        """Without columns whose value is another one each time."""
+        kept = {
+            name
+            for kind, name in self.above
+            if kind == "column" and not _VOLATILE.search(self.above[kind, name])
+        }
+        return [
+            json.dumps({k: v for k, v in json.loads(row).items() if f"{table}.{k}" in kept})
+            for row in rows
+        ]
+
+    # Rows
+
+    def revert_with_new_rows(self) -> tuple[list[str], list[str]]:
+        """The same with rows that only the schema above can hold."""
+        database, script = self.database, self.script
+        changed = changed_tables(self.below, self.above)
+        if not changed:
+            return [], []
+        database.empty(changed)
+        empty = [table for table, rows in database.rows(self.above).items() if not rows]
+        database.fill()
+        database.filler.checked(script, database.filler.problems)
+        before = database.rows(self.above)
+        if error := database.downgrade(script) or database.upgrade(script):
+            if not driver_error(error)[0].startswith(("22", "23")):
+                return [failure(script, "downgrade", error)], []
+            # A row that does not fit below is for the operator to decide about.
+            database.start_again()
+            return [], []
+        after = database.rows(self.above)
+        columns = {name for kind, name in self.below.keys() & self.above.keys() if kind == "column"}
+        lost = []
+        for table in set(empty) & tables(self.below):
+            lost += lost_rows({table: before[table]}, {table: after[table]}, columns)
+        return [], lost
+
+    def judge(self, lost: list[str]) -> list[str]:
+        """What was lost and is not declared, or the other way round."""
+        script, reason = self.script, getattr(self.script.module, "data_loss", None)
+        place = where(script, "data_loss")
+        if reason is not None and not (isinstance(reason, str) and reason.strip()):
+            return [f'{place}: data_loss is a reason: data_loss = "what, and why"']
+        if lost and not reason:
+            lines = "\n  ".join([f"{where(script, 'downgrade')}: rows are lost:", *lost])
+            return [f"{lines}\n{DECLARE}"]
+        if reason and not lost and not (self.below.keys() - self.above.keys()):
+            text = re.sub(r"(?s)def downgrade.*", "", Path(script.path).read_text(encoding="utf-8"))
+            if not _MAY_LOSE.search(text):
+                return [f"{place}: nothing is lost; take data_loss out"]
+        return []
+
+    def is_applied(self) -> bool:
+        """Whether the database is as this revision left it."""
+        self.database.cursor.execute("SELECT version_num FROM alembic_version")
+        versions = self.database.cursor.fetchall()
+        return (self.script.revision,) in versions and self.database.read() == self.above
 
 
 def attempt(step: Callable[[Script], object], script: Script) -> Exception | None:
@@ -329,8 +354,8 @@ def changed_tables(below: Catalog, above: Catalog) -> set[str]:
     return names & tables(below) & tables(above)
 
 
-def undo_difference(below: Catalog, above: Catalog, found: Catalog) -> list[str]:
-    """What a downgrade has left, but for the place of a column that upgrade() had dropped."""
+def revert_difference(below: Catalog, above: Catalog, found: Catalog) -> list[str]:
+    """What a downgrade has left, except the place of a column that upgrade() had dropped."""
     below, found = without_not_null(below), without_not_null(found)
     for key in below.keys() & found.keys() & above.keys():
         if key[0] == "column order" and below[key] != found[key]:

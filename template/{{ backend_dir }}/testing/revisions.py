@@ -1,15 +1,15 @@
-"""The revisions one by one, oldest first, each taken up and down through env.py."""
+"""The revisions, oldest first, and how to run them one at a time through env.py."""
 
 import ast
 import os
 import re
 import tomllib
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Self, TextIO, cast
+from typing import Any, Self
 from unittest.mock import patch
 
 import pytest
@@ -40,29 +40,34 @@ def revisions() -> list[Script]:
     pytest.fail(problem, pytrace=False)
 
 
-def released() -> set[str]:
-    """What is not checked again: `released` of [tool.migrations] in pyproject.toml, and before."""
+@cache
+def released() -> tuple[str, ...]:
+    """`released` of [tool.migrations] in pyproject.toml: the newest revisions in production."""
     settings = tomllib.loads((BACKEND / "pyproject.toml").read_text("utf-8"))
-    points = settings.get("tool", {}).get("migrations", {}).get("released", [])
-    points = tuple(filter(None, [points] if isinstance(points, str) else points))
-    unknown = set(points) - {script.revision for script in revisions()}
-    assert not unknown, f"pyproject.toml: [tool.migrations] released: no revision {unknown}"
-    walk = scripts().iterate_revisions(points, "base", inclusive=True) if points else ()
-    return {script.revision for script in walk}
+    said = settings.get("tool", {}).get("migrations", {}).get("released", ())
+    names = tuple(filter(None, [said] if isinstance(said, str) else said))
+    if unknown := ", ".join(set(names) - {script.revision for script in revisions()}):
+        pytest.fail(f"pyproject.toml: [tool.migrations] released: no revision {unknown}", False)
+    return names
+
+
+@cache
+def unreleased() -> list[Script]:
+    """The revisions to check: all except those of production, which are not edited any more."""
+    walk = scripts().iterate_revisions(released(), "base", inclusive=True) if released() else ()
+    old = {script.revision for script in walk}
+    return [script for script in revisions() if script.revision not in old]
 
 
 class Steps:
-    """Takes one revision at a time up or down, all in one run of env.py.
+    """Runs one revision at a time on a database, all in one run of env.py.
 
     Alembic asks a function for the steps to run. Ours is asked for the next one when the test calls
-    `up` or `down`: env.py and the test are two greenlets, as under SQLAlchemy's asyncio. A command
-    for each step would cost ten times as much. Only one of these can be active at a time.
+    `upgrade` or `downgrade`: env.py and the test are two greenlets, as under SQLAlchemy's asyncio.
+    A command for each step would cost ten times as much. Only one of these can be active at a time.
     """
 
-    def __init__(self, url: URL | None = None) -> None:
-        """With a URL: on that database. Without: as with `--sql`; what fails stands in `error`."""
-        self.sql: list[str] = []
-        self.error: Exception | None = None
+    def __init__(self, url: URL) -> None:
         self._url = url
         self._pending: MigrationStep | None = None
         self._environment: greenlet | None = None
@@ -74,35 +79,29 @@ class Steps:
         if self._environment:
             self._environment.throw()  # GreenletExit: env.py's own clean-up runs
 
-    def up(self, script: Script) -> list[str]:
-        """Run its upgrade(); returns the statements, without a URL."""
-        return self._run(MigrationStep.upgrade_from_script(scripts().revision_map, script))
+    def upgrade(self, script: Script) -> None:
+        """Apply a revision that follows those of the database."""
+        self._run(MigrationStep.upgrade_from_script(scripts().revision_map, script))
 
-    def down(self, script: Script) -> list[str]:
-        """Run its downgrade(), of the newest revision of its branch."""
-        return self._run(MigrationStep.downgrade_from_script(scripts().revision_map, script))
+    def downgrade(self, script: Script) -> None:
+        """Revert the newest revision of its branch."""
+        self._run(MigrationStep.downgrade_from_script(scripts().revision_map, script))
 
-    def _run(self, step: MigrationStep) -> list[str]:
-        first = len(self.sql)
-        if not self._url:
-            step.migration_fn = self._guarded(step.migration_fn)
+    def _run(self, step: MigrationStep) -> None:
         if not self._environment:
             self._pending = None  # the one that failed
             self._environment = greenlet(self._run_environment)
             self._environment.switch()
         self._pending = step
         self._environment.switch()
-        return self.sql[first:]
 
     def _run_environment(self) -> None:
-        config = Alembic(self._url).config
-        config.output_buffer = cast("TextIO", self)  # it has what Alembic calls
         options: dict[str, Any] = {"fn": self._steps, "destination_rev": "heads"}
         try:
-            with EnvironmentContext(config, scripts(), as_sql=not self._url, **options):
+            with EnvironmentContext(Alembic(self._url).config, scripts(), **options):
                 scripts().run_env()
         finally:
-            self._environment = None  # after an error, the next step begins anew
+            self._environment = None  # after an error, the next step starts another run
 
     def _steps(self, _heads: Any, context: MigrationContext) -> Iterator[MigrationStep]:
         test = greenlet.getcurrent().parent
@@ -114,25 +113,6 @@ class Steps:
             context.impl.memo.clear()  # of enums: those made by one step, the next may have dropped
             yield self._pending
             self._pending = None
-
-    def _guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Alembic then goes on as if it were done, and later revisions can be seen too."""
-        self.error = None
-
-        def guarded(**words: Any) -> None:
-            try:
-                function(**words)
-            except Exception as error:
-                self.error = error
-
-        return guarded
-
-    def write(self, statement: str) -> None:
-        """What Alembic prints with `--sql`, one statement at a time."""
-        self.sql.append(statement.strip())
-
-    def flush(self) -> None:
-        """Part of a file's interface."""
 
 
 class Interruption(Exception):  # noqa: N818 (not an error of ours)

@@ -11,9 +11,9 @@ from sqlalchemy import URL
 
 from testing import audit
 from testing.audit.messages import ALWAYS, MESSAGES, Report
-from testing.reversible import test_every_revision_can_be_undone_and_repeated as reversible
-from testing.revisions import released, revisions, shorten, where
-from testing.server import database_name
+from testing.reversible import test_every_revision_can_be_reverted_and_applied_again as reversible
+from testing.revisions import released, shorten, unreleased, where
+from testing.rows import Examples, Filler
 
 UNRELEASED = (
     "Hazards such as these fail the tests from the first release on: set `released` in "
@@ -22,12 +22,14 @@ UNRELEASED = (
 
 
 def test_revisions_are_safe_for_tables_in_use(
-    server: URL, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+    released_database: URL,
+    example_rows: Examples,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Checked until it is released; before the first release most hazards are notes."""
-    old = released()
-    scripts = [script for script in revisions() if script.revision not in old]
-    reports = audit.run(server, database_name("audit"), scripts)
+    old, filler = released(), Filler(example_rows)
+    reports = audit.run(released_database, filler)
     problems, failed = [], ""
     for report in reports:
         found = report.remaining(accepted_risks(report.script))
@@ -37,19 +39,16 @@ def test_revisions_are_safe_for_tables_in_use(
                 record_property("note", str(finding).splitlines()[0])
         if found and not old:
             record_property("note", UNRELEASED)
-        for table, why in report.without_rows.items():
-            record_property(
-                "note",
-                f"{where(report.script, 'upgrade')}: table {table} had no rows, and what this does "
-                f"to them was not checked: {why}",
-            )
+        filler.checked(report.script, report.without_rows)
         if hazards:
             hazards.append(f"  To accept one, say why in {shorten(report.script.path)}:")
             hazards.append('    accepted_risks = {"<hazard>": "<reason>"}')
         problems += [*hazards, *needless(report), *wrong(report.script)]
         if report.failure:
-            later = len(scripts) - len(reports)
+            later = len(unreleased()) - len(reports)
             failed = f"{report.failure}\n  Not audited: this and {later} later revisions"
+    for note in filler.notes():
+        record_property("note", note)
     told = any(getattr(item, "function", None) is reversible for item in request.session.items)
     if problems or (failed and not told):  # else one problem would count as two
         pytest.fail("\n".join([*problems, failed]).strip(), pytrace=False)

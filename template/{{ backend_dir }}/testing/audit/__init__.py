@@ -14,25 +14,25 @@ from testing.audit.compatibility import Snapshot, compare, snapshot
 from testing.audit.locks import OPTIONS, Watch
 from testing.audit.messages import Report
 from testing.audit.statements import Statement
-from testing.databases import connect, temporary_database
-from testing.revisions import Steps, failure, revisions, sqlstate
-from testing.rows import fill
+from testing.databases import connect, copy_of
+from testing.revisions import Steps, failure, sqlstate, unreleased
+from testing.rows import Filler
 
 _UNSAFE_ENUM_USE = "55P04"
 
 
-def run(server: URL, name: str, scripts: list[Script]) -> list[Report]:
+def run(origin: URL, filler: Filler) -> list[Report]:
     """Reports on revisions, oldest first, up to one that cannot be applied.
 
     Args:
-        name: of the database to create for it.
+        origin: a database at what is released, of which copies are made.
     """
     reports: list[Report] = []
     bare: Script | None = None  # it failed on generated rows, after it had committed something
-    while len(reports) < len(scripts):
-        with temporary_database(server, name) as url, _Database(url) as database:
-            for script in revisions():
-                if script not in scripts[len(reports) :]:
+    while len(reports) < len(unreleased()):
+        with copy_of(origin, "audit") as url, _Database(url, filler) as database:
+            for number, script in enumerate(unreleased()):
+                if number < len(reports):
                     database.upgrade(script)
                     continue
                 try:
@@ -41,8 +41,6 @@ def run(server: URL, name: str, scripts: list[Script]) -> list[Report]:
                     if script is bare:
                         return [*reports, _failed(script, error)]
                     bare = script
-                    break
-                if len(reports) == len(scripts):
                     break
     return reports
 
@@ -61,8 +59,8 @@ def _failed(script: Script, error: Exception) -> Report:
 class _Database:
     """A database on its way through the history, with rows in every table."""
 
-    def __init__(self, url: URL) -> None:
-        self._url = url
+    def __init__(self, url: URL, filler: Filler) -> None:
+        self._url, self._filler = url, filler
         self._stack = ExitStack()
         self._now: Snapshot | None = None
         self._seen: set[int] = set()  # tables that were filled, or had rows
@@ -80,7 +78,7 @@ class _Database:
 
     def upgrade(self, script: Script) -> None:
         """Apply a revision without a look at it."""
-        self._steps.up(script)
+        self._steps.upgrade(script)
         self._now = None
 
     def audit(self, script: Script, rows: bool) -> Report:
@@ -106,7 +104,7 @@ class _Database:
         report = Report(script)
         watch = Watch(report, before, self._observer, self._url)
         with watch.listening():
-            self._steps.up(script)
+            self._steps.upgrade(script)
         self._now = snapshot(self._observer)
         compare(before, self._now, watch.statements, report)
         report.without_rows = {
@@ -118,13 +116,13 @@ class _Database:
     def _fill(self, before: Snapshot) -> None:
         tables = {oid for oid, it in before["relations"].items() if it["kind"] in "rp"}
         if tables - self._seen:
-            filled = fill(self._url)
+            filled = self._filler.fill(self._url)
             for oid in tables:
                 name = before["relations"][oid]["name"]
                 if filled.get(name):
                     self._filled.add(oid)
-                if name in filled.problems:
-                    self._empty[oid] = filled.problems[name]
+                if name in self._filler.problems:
+                    self._empty[oid] = self._filler.problems[name]
                 else:
                     self._empty.pop(oid, None)
             self._seen = tables
