@@ -31,7 +31,7 @@ from testing.revisions import (
     where,
 )
 from testing.rows import Examples, Filler
-from testing.schema import Catalog, catalog_reader, difference
+from testing.schema import Catalog, catalog_reader, difference, tables
 
 Rows = dict[str, list[str]]  # of each table, as JSON
 
@@ -325,18 +325,6 @@ def attempt(step: Callable[[Script], object], script: Script) -> Exception | Non
     except Exception as error:
         return error
     return None
-
-
-def tables(catalog: Catalog) -> set[str]:
-    """Those that hold rows of their own or of their partitions."""
-    found = set()
-    for (kind, name), definition in catalog.items():
-        if kind == "relation":
-            lines = definition.splitlines()
-            is_partition = any(line == "DEFAULT" or line.startswith("FOR VALUES") for line in lines)
-            if {"table", "partitioned table"} & set(lines) and not is_partition:
-                found.add(name)
-    return found
 
 
 def changed_tables(below: Catalog, above: Catalog) -> set[str]:

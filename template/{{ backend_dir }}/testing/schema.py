@@ -480,3 +480,14 @@ def _change(kind: str, old: str, new: str) -> str:
     if not was and not now:  # only their order
         was, now = old.splitlines(), new.splitlines()
     return f"{', '.join(was) or 'nothing'} -> {', '.join(now) or 'nothing'}"
+
+
+def tables(catalog: Catalog) -> set[str]:
+    """The tables that hold rows of their own or of their partitions."""
+    found = set()
+    for (kind, name), definition in catalog.items():
+        lines = definition.splitlines()
+        is_partition = any(line == "DEFAULT" or line.startswith("FOR VALUES") for line in lines)
+        if kind == "relation" and {"table", "partitioned table"} & set(lines) and not is_partition:
+            found.add(name)
+    return found
