@@ -85,7 +85,7 @@ class Watch:
     def __init__(self, report: Report, before: Snapshot, observer: Connection, url: URL) -> None:
         self.statements: list[Statement] = []
         self.touched: set[int] = set()  # tables that were there before
-        self._report = report
+        self._report, self._add = report, report.add
         self._relations = before["relations"]
         self._indexes = before["indexes"]
         self._observer = observer
@@ -125,18 +125,16 @@ class Watch:
             frame = frame.f_back
         return f"{shorten(self._report.script.path)}:{frame.f_lineno}"
 
-    def _before_statement(
-        self, _c: Any, cursor: Cursor, text: str, parameters: Any, _x: Any, many: bool
-    ) -> None:
+    def _before_statement(self, _connection: object, cursor: Cursor, *sent: Any) -> None:
         place = self._place()
         if not place:
             return
-        statement = Statement(place, as_sent(cursor, text, parameters, many))
+        statement = Statement(place, as_sent(cursor, *sent))
         for part in split(statement.text):
             if names := long_names(part):
-                self._report.add("identifier-too-long", statement, ", ".join(names))
+                self._add("identifier-too-long", statement, ", ".join(names))
             if says(part, r"\ADROP\s+DATABASE\b"):
-                self._report.add("ban-drop-database", statement)
+                self._add("ban-drop-database", statement)
         if not cursor.connection.autocommit and self._state is None:
             with cursor.connection.cursor() as ours:
                 self._state = _counters(ours)
@@ -144,11 +142,9 @@ class Watch:
             self._tried.add(place)
             self._try(statement)
 
-    def _after_statement(
-        self, _c: Any, cursor: Cursor, text: str, parameters: Any, _x: Any, many: bool
-    ) -> None:
+    def _after_statement(self, _connection: object, cursor: Cursor, *sent: Any) -> None:
         if place := self._place():
-            self.statements.append(Statement(place, as_sent(cursor, text, parameters, many)))
+            self.statements.append(Statement(place, as_sent(cursor, *sent)))
             if not cursor.connection.autocommit:
                 with cursor.connection.cursor() as ours:
                     self._judge(self.statements[-1], ours)
@@ -175,9 +171,6 @@ class Watch:
     def _old(self, oid: int) -> bool:
         return self._relations.get(oid, {}).get("kind") in ("r", "p", "f", "m")
 
-    def _is_view(self, oid: int) -> bool:
-        return bool(self._relations[oid]["kind"] == "m")
-
     def _names(self, oids: Iterable[int]) -> str:
         return " and ".join(sorted(self._relations[oid]["name"] for oid in oids))
 
@@ -191,7 +184,7 @@ class Watch:
             if self._old(oid):
                 if "AccessExclusiveLock" in relation.modes:
                     found[oid] = _READS
-                elif relation.modes & _BLOCKS_WRITES and not self._is_view(oid):
+                elif relation.modes & _BLOCKS_WRITES and self._relations[oid]["kind"] != "m":
                     found[oid] = _WRITES
         return found
 
@@ -212,23 +205,19 @@ class Watch:
     # Judgement
 
     def _effect(self, was: _State, now: _State) -> _Effect:
-        old = {oid: (was.get(oid, _Relation()), it) for oid, it in now.items() if self._old(oid)}
         held, blocked = self._blocked(was), self._blocked(now)
-        return _Effect(
-            held,
-            {oid: what for oid, what in blocked.items() if held.get(oid) != what},
-            {
-                oid
-                for oid, (before, it) in old.items()
-                if not it.dropped and it.file != (before.file or self._relations[oid]["file"])
-            },
-            {oid for oid, (before, it) in old.items() if it.scans > before.scans},
-            {
-                oid: it.changes - before.changes
-                for oid, (before, it) in old.items()
-                if it.changes > before.changes
-            },
-        )
+        locked = {oid: what for oid, what in blocked.items() if held.get(oid) != what}
+        effect = _Effect(held, locked, set(), set(), {})
+        for oid in filter(self._old, now):
+            before, relation = was.get(oid, _Relation()), now[oid]
+            file = before.file or self._relations[oid]["file"]
+            if relation.file != file and not relation.dropped:
+                effect.rewritten.add(oid)
+            if relation.scans > before.scans:
+                effect.scanned.add(oid)
+            if relation.changes > before.changes:
+                effect.changed[oid] = relation.changes - before.changes
+        return effect
 
     def _judge(self, statement: Statement, cursor: Cursor) -> None:
         assert self._state is not None
@@ -238,7 +227,7 @@ class Watch:
         effect = self._effect(was, now)
         parts = split(statement.text)
         if any(says(part, _END) for part in parts):
-            self._report.add("ends-transaction", statement)
+            self._add("ends-transaction", statement)
         data = [part for part in parts if says(part, _DATA)]
         if data:
             self._judge_data(statement, data, effect, cursor)
@@ -255,33 +244,27 @@ class Watch:
         """What it rewrote, scanned under a lock, or locked where there is another way."""
         text = "; ".join(parts)
         for oid in effect.rewritten:
+            name = self._names([oid])
             if says(text, r"\bTRUNCATE\b"):
-                self._report.add("truncates", statement, self._names([oid]))
-            elif self._is_view(oid):
-                self._report.add(
-                    "not-concurrent",
-                    statement,
-                    self._names([oid]),
-                    f"reads of {self._names([oid])}",
-                )
+                self._add("truncates", statement, name)
+            elif self._relations[oid]["kind"] == "m":
+                self._add("not-concurrent", statement, name, f"reads of {name}")
             else:
-                self._report.add("rewrites-table", statement, self._names([oid]))
+                self._add("rewrites-table", statement, name)
         locked = {oid: what for oid, what in effect.locked.items() if oid not in effect.rewritten}
         scanned = effect.scanned - effect.rewritten
         held = effect.held | locked if scanned else {}
+        names, read = self._names(locked), self._names(scanned)
         if locked and says(text, r"\bSET\s+(TABLESPACE|ACCESS\s+METHOD)\b"):
-            self._report.add("rewrites-table", statement, self._names(locked))
+            self._add("rewrites-table", statement, names)
         elif locked and says(text, r"(\A|; )LOCK\b"):
-            self._report.add("locks-table", statement, self._names(locked), self._others(locked))
+            self._add("locks-table", statement, names, self._others(locked))
         elif held and says(text, r"\bCREATE\s+(UNIQUE\s+)?INDEX\b|\bREINDEX\b"):
-            names = self._names(scanned)
-            self._report.add("not-concurrent", statement, names, f"{_WRITES} {names}")
+            self._add("not-concurrent", statement, read, f"{_WRITES} {read}")
         elif locked and says(text, r"\bDROP\s+INDEX\b|\bDETACH\s+PARTITION\b"):
-            self._report.add("not-concurrent", statement, self._names(locked), self._others(locked))
+            self._add("not-concurrent", statement, names, self._others(locked))
         elif held and not self._is_key_of_new_table(parts):
-            self._report.add(
-                "blocks-while-reading", statement, self._names(scanned), self._others(held)
-            )
+            self._add("blocks-while-reading", statement, read, self._others(held))
 
     def _is_key_of_new_table(self, parts: list[str]) -> bool:
         """A foreign key of a table that was not there before has no rows to check."""
@@ -308,7 +291,7 @@ class Watch:
             if effect.held and (targets or (sources and not bounded)):
                 self._mixes(statement, effect, targets or sources)
             elif targets and not bounded:
-                self._report.add("changes-rows", statement, self._names(targets))
+                self._add("changes-rows", statement, self._names(targets))
             elif plan.limited:
                 batches |= targets
         if not any(plan.targets for plan in plans):  # a function may have changed rows
@@ -318,7 +301,7 @@ class Watch:
 
     def _mixes(self, statement: Statement, effect: _Effect, tables: Collection[int]) -> None:
         names, others = self._names(tables), self._others(effect.held)
-        self._report.add("mixes-schema-and-data", statement, names, others)
+        self._add("mixes-schema-and-data", statement, names, others)
 
     def _judge_program(self, statement: Statement, effect: _Effect) -> None:
         """A DO block or a function, which has no plan to look at."""
@@ -326,7 +309,7 @@ class Watch:
         if effect.held and effect.changed:
             self._mixes(statement, effect, effect.changed)
         elif everything:
-            self._report.add("changes-rows", statement, self._names(everything))
+            self._add("changes-rows", statement, self._names(everything))
 
     def _judge_loop(self, statement: Statement, effect: _Effect, batches: set[int]) -> None:
         """The same line again and again in one transaction: in batches, or all rows one by one."""
@@ -336,7 +319,7 @@ class Watch:
             if len(runs) == 1 or self._report.has("changes-rows", statement.place):
                 continue
             if oid in batches or self._has_rows(oid, sum(runs)):
-                self._report.add("changes-rows", statement, self._names([oid]))
+                self._add("changes-rows", statement, self._names([oid]))
 
     def _judge_order(self, statement: Statement, parts: list[str], effect: _Effect) -> None:
         """The lock of a second table, while the first is still locked."""
@@ -345,12 +328,8 @@ class Watch:
             oid for oid, what in effect.locked.items() if what == _READS and oid not in self._locked
         ]
         if first and second and not any(says(part, r"\A(CREATE|DROP)\b") for part in parts):
-            self._report.add(
-                "locks-several-tables",
-                statement,
-                self._names(second),
-                f"{_READS} {self._names(first)}",
-            )
+            blocked = f"{_READS} {self._names(first)}"
+            self._add("locks-several-tables", statement, self._names(second), blocked)
 
     def _judge_by_text(self, statement: Statement) -> None:
         """Of what no transaction can hold, these are not concurrent."""
@@ -364,9 +343,9 @@ class Watch:
                 tables = "every table"
             if tables and not says(part, r"\bCONCURRENTLY\b"):
                 if says(part, r"\A(VACUUM\b.*\bFULL\b|CLUSTER\b)"):
-                    self._report.add("rewrites-table", statement, tables)
+                    self._add("rewrites-table", statement, tables)
                 elif says(part, r"\AREINDEX\b"):
-                    self._report.add("not-concurrent", statement, tables, f"{_WRITES} {tables}")
+                    self._add("not-concurrent", statement, tables, f"{_WRITES} {tables}")
 
     def _is_bounded(self, plan: Plan, tables: set[int]) -> bool:
         """Whether the number of rows does not grow with the table."""

@@ -54,7 +54,7 @@ def long_names(statement: str) -> list[str]:
     return [name for name in names if len(name.strip('"').encode()) > 63]
 
 
-def as_sent(cursor: Cursor, statement: str, parameters: Any, many: bool) -> str:
+def as_sent(cursor: Cursor, statement: str, parameters: Any, _context: Any, many: bool) -> str:
     """The text that the server receives; of an executemany the first."""
     if many and isinstance(parameters, list | tuple):
         parameters = parameters[0] if parameters else None
