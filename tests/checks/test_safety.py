@@ -224,7 +224,10 @@ def test_good_revisions_pass(output: str, capsys: pytest.CaptureFixture[str]) ->
     with capsys.disabled():
         print(f"\nfalse alarms on good revisions: {len(alarms)} of {len(GOOD)}")
     assert alarms == {}
-    assert "\n1 failed in " in output  # one test, whatever it found
+    # One failure for each revision.
+    failures = re.findall(r"(?m)^SUBFAILED.*\[(\w+)\]", output)
+    assert len(failures) == len(set(failures)) >= len(HAZARDS)
+    assert f"\n{len(failures)} failed, " in output
 
 
 def test_a_message_has_hazard_effect_and_code_to_paste(output: str) -> None:
