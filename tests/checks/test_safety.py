@@ -7,15 +7,14 @@ the tables anew, so that all of them run in a row, on one database, as a user's 
 import json
 import re
 import textwrap
-import tomllib
 from collections import defaultdict
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import URL
 
 from tests._kit.forks import forks
+from tests._kit.revision import Case, planted, write_revision
 from tests._kit.support import environment
 from tests.conftest import Project, Render
 
@@ -92,62 +91,8 @@ CREATE FUNCTION twice(n integer) RETURNS integer LANGUAGE sql AS 'SELECT 2 * n';
 """
 
 
-@dataclass(frozen=True)
-class Case:
-    """A revision; `hazard` is what has to be found in it, None for a good one."""
-
-    kind: str
-    upgrade: str
-    hazard: str | None = None
-    before: str = ""
-
-
-def read(name: str) -> dict[str, Case]:
-    """The cases of a file beside this one."""
-    kinds = tomllib.loads((Path(__file__).parents[1] / "planted" / name).read_text())
-    cases = {key: Case(kind, **it) for kind, named in kinds.items() for key, it in named.items()}
-    assert len(cases) == sum(len(named) for named in kinds.values()), "a name comes twice"
-    return cases
-
-
-HAZARDS = read("hazards.toml")
-GOOD = read("good_revisions.toml")
-
-REVISION = '''"""{name}."""
-
-import sqlalchemy as sa
-from alembic import op
-
-revision = "{revision}"
-down_revision = "{before}"
-branch_labels = None
-depends_on = None
-{risks}
-
-def upgrade() -> None:
-{body}
-
-
-def downgrade() -> None:
-    pass
-'''
-
-
-def write(
-    versions: Path, number: int, name: str, before: str, body: str, risks: object = None
-) -> str:
-    """A revision file; returns the revision's name."""
-    revision = f"r{number:04}"
-    (versions / f"20270101_{number:04}_{revision}_{name}.py").write_text(
-        REVISION.format(
-            name=name,
-            revision=revision,
-            before=before,
-            body="\n".join(f"    {line}" for line in body.splitlines()),
-            risks=f"accepted_risks = {risks!r}\n" if risks else "",
-        )
-    )
-    return revision
+HAZARDS = planted("hazards.toml")
+GOOD = planted("good_revisions.toml")
 
 
 def release(project: Project, *revisions: str) -> None:
@@ -161,19 +106,25 @@ def release(project: Project, *revisions: str) -> None:
 
 def plant(project: Project, cases: dict[str, Case]) -> None:
     """One revision for each case, and one before each that makes the tables anew."""
-    versions = project.backend / "alembic" / "versions"
-    for path in versions.glob("2027*"):
+    for path in (project.backend / "alembic" / "versions").glob("2027*"):
         path.unlink()
     release(project, "baseline")
-    last = "baseline"
-    for number, (name, case) in enumerate(cases.items()):
+    last, number = "baseline", 0
+
+    def add(message: str, upgrade: str, **declares: object) -> None:
+        nonlocal last, number
+        name = f"r{number:04}"
+        write_revision(
+            project.backend, name, last, upgrade, number=number, message=message, **declares
+        )
+        last, number = name, number + 1
+
+    for name, case in cases.items():
         if case.kind != "next":
-            last = write(versions, 3 * number, "tables", last, f"op.execute({TABLES!r})")
-        if case.before and case.kind != "next":
-            body = f"op.execute({case.before!r})"
-            last = write(versions, 3 * number + 1, "more", last, body)
-        risks = {"not-concurrent": "a small table"} if case.kind == "accepted" else None
-        last = write(versions, 3 * number + 2, f"case_{name}", last, case.upgrade, risks)
+            add("tables", f"op.execute({TABLES!r})")
+            if case.before:
+                add("more", f"op.execute({case.before!r})")
+        add(f"case_{name}", case.upgrade, **case.declares)
 
 
 def suite(project: Project, server: URL, *words: str) -> str:
@@ -232,7 +183,7 @@ def test_good_revisions_pass(output: str, capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_message_has_hazard_effect_and_code_to_paste(output: str) -> None:
     assert (
-        "case_index.py:13: not-concurrent: Blocks writes to users while the index is built.\n"
+        "case_index.py:15: not-concurrent: Blocks writes to users while the index is built.\n"
         "  Statement: CREATE INDEX ix_age ON users (age)\n"
         "  Instead, build it concurrently, in a revision of its own:\n"
         "    with op.get_context().autocommit_block():\n"
@@ -262,37 +213,35 @@ def test_a_revision_that_cannot_be_run_is_named(render: Render, server: URL) -> 
 def test_what_is_released_is_not_judged_again(render: Render, server: URL) -> None:
     project = render()
     plant(project, {"old": HAZARDS["index"], "new": HAZARDS["drop_index"]})
-    release(project, "r0002")
+    release(project, "r0001")
     assert found(suite(project, server)) == {"new": {"not-concurrent"}}
-    release(project, "r0005")
+    release(project, "r0003")
     assert "1 passed" in suite(project, server)
 
 
-def accept(project: Project, risks: dict[str, str]) -> None:
-    """Write `accepted_risks` into the revisions of these cases, at line 20."""
-    for path in (project.backend / "alembic" / "versions").glob("*_case_*.py"):
-        name = path.stem.rpartition("_case_")[2]
-        path.write_text(f"{path.read_text()}\n\naccepted_risks = {risks[name]}\n")
+def accepting(case: Case, **risks: str) -> Case:
+    """The same revision with `accepted_risks`."""
+    reasons = {hazard.replace("_", "-"): reason for hazard, reason in risks.items()}
+    return replace(case, declares={"accepted_risks": reasons})
 
 
 def test_an_accepted_risk_has_a_known_name_and_a_reason_and_is_needed(
     render: Render, server: URL
 ) -> None:
-    project = render()
-    risks = {
-        "right": "{'not-concurrent': 'three rows'}",
-        "other": "{'rewrites-table': 'three rows'}",
-        "empty": "{'not-concurrent': ' '}",
-        "unknown": "{'unconcurrent': 'three rows'}",
+    project, index = render(), HAZARDS["index"]
+    cases = {
+        "right": accepting(index, not_concurrent="three rows"),
+        "other": accepting(index, rewrites_table="three rows"),
+        "empty": accepting(index, not_concurrent=" "),
+        "unknown": accepting(index, unconcurrent="three rows"),
     }
-    plant(project, dict.fromkeys(risks, HAZARDS["index"]))
-    accept(project, risks)
+    plant(project, cases)
     output = suite(project, server)
     assert "case_right" not in output
     assert found(output)["other"] == {"not-concurrent", "rewrites-table"}
-    assert re.search(r"case_other\.py:20: rewrites-table: this revision has no such", output)
-    assert re.search(r"case_empty\.py:20: not-concurrent: say why", output)
-    assert re.search(r"case_unknown\.py:20: unconcurrent: no such hazard; there are b", output)
+    assert re.search(r"case_other\.py:12: rewrites-table: this revision has no such", output)
+    assert re.search(r"case_empty\.py:12: not-concurrent: say why", output)
+    assert re.search(r"case_unknown\.py:12: unconcurrent: no such hazard; there are b", output)
 
 
 def test_an_accepted_risk_hides_no_other(render: Render, server: URL) -> None:
@@ -300,8 +249,8 @@ def test_an_accepted_risk_hides_no_other(render: Render, server: URL) -> None:
     two = """\
 op.execute("ALTER TABLE orders ADD a text")
 op.execute("ALTER TABLE users ALTER age TYPE bigint")"""
-    plant(project, {"one": HAZARDS["int_to_bigint"], "two": Case("", two)})
-    accept(project, dict.fromkeys(("one", "two"), "{'rewrites-table': 'a small table'}"))
+    cases = {"one": HAZARDS["int_to_bigint"], "two": Case("", two)}
+    plant(project, {name: accepting(it, rewrites_table="small") for name, it in cases.items()})
     assert found(suite(project, server)) == {
         "one": {"changes-type"},
         "two": {"changes-type", "locks-several-tables"},
@@ -317,7 +266,7 @@ def test_before_the_first_release_hazards_to_what_runs_are_notes(
     output = suite(project, server)
     assert "1 passed" in output
     notes = output.partition("= notes =")[2]
-    assert "case_index.py:13: not-concurrent: Blocks writes to users" in notes
+    assert "case_index.py:15: not-concurrent: Blocks writes to users" in notes
     assert "`released` in pyproject.toml" in notes
     plant(project, {"long": HAZARDS["long_name"]})
     release(project)
@@ -330,7 +279,7 @@ def test_before_the_first_release_hazards_to_what_runs_are_notes(
 def test_a_table_without_rows_is_named(render: Render, server: URL) -> None:
     project = render()
     pattern = "CREATE TABLE odd (code text NOT NULL CHECK (md5(code) = repeat('0', 32)), a int)"
-    plant(project, {"odd": Case("", 'op.execute("ALTER TABLE odd ADD b text")', None, pattern)})
+    plant(project, {"odd": Case("", 'op.execute("ALTER TABLE odd ADD b text")', before=pattern)})
     release(project, "r0001")
     output = suite(project, server)
     assert re.search(r"case_odd\.py:\d+: table odd had no rows", output.partition("= notes =")[2])
@@ -360,7 +309,7 @@ def test_the_code_of_a_message_is_a_good_revision(render: Render, server: URL, o
         parts = re.split(r"# In the next revision:\n", textwrap.dedent(message[1]))
         for number, part in enumerate(filter(str.strip, parts)):
             kind, first = "next" if number else "", before.get(name, case.before)
-            pasted[f"{name}_{number}"] = Case(kind, part, None, first)
+            pasted[f"{name}_{number}"] = Case(kind, part, before=first)
         if name == "index":
             valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_age'::regclass"
             alarm = (
@@ -381,7 +330,7 @@ def test_a_revision_that_cannot_be_run_fails_one_test(render: Render, server: UR
         project, {"broken": Case("", 'op.execute("ALTER TABLE users ALTER nothing TYPE bigint")')}
     )
     output = suite(project, server, "testing/reversible.py")
-    assert re.search(r"SKIPPED .*case_broken\.py:13: upgrade\(\) fails", output)
+    assert re.search(r"SKIPPED .*case_broken\.py:15: upgrade\(\) fails", output)
     assert "Traceback" not in output
 
 
