@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from app.migrate.waits import MigrationSettings
 
 _one_at_a_time = threading.Lock()
-_running: EnvironmentContext | None = None
+_running: list[EnvironmentContext] = []  # one at most
 _SECOND_CALL = Problem(
     "another Alembic command is running in this process, and Alembic can run only one at a time",
     "run them one after the other, or each in a process of its own",
@@ -70,7 +70,6 @@ def running(context: EnvironmentContext) -> Generator[None]:
     Raises:
         MigrationError: another call of Alembic is running.
     """
-    global _running
     config = context.config
     with ExitStack() as stack:
         if config.cmd_opts is not None:
@@ -78,16 +77,16 @@ def running(context: EnvironmentContext) -> Generator[None]:
                 fileConfig(config.config_file_name, disable_existing_loggers=False)
             stack.enter_context(command_line(traceback=config.cmd_opts.raiseerr))
         if not _one_at_a_time.acquire(blocking=False):
-            if _running:
-                _running.__enter__()  # `alembic.context` is the first one's again
+            for first in _running:
+                first.__enter__()  # `alembic.context` is its own again
             raise MigrationError(_SECOND_CALL)
-        _running = context
+        _running.append(context)
         try:
             yield
             if config.cmd_opts is not None and config.cmd_opts.cmd[0] is command.check:
                 _refuse_drift(context)
         finally:
-            _running = None
+            _running.clear()
             _one_at_a_time.release()
 
 
