@@ -22,7 +22,13 @@ for module in (
     *("alembic.autogenerate", "alembic.command", "alembic.config", "psycopg2", "pydantic_settings"),
     "sqlalchemy.dialects.postgresql.psycopg2",
     *("app.migrate.connect", "app.migrate.record", "app.migrate.leftovers", "app.migrate.lock"),
-    *("app.migrate.__main__", "app.migrate.retry", "app.migrate.waits", "app.migrate.signals"),
+    *(
+        "app.migrate.__main__",
+        "app.migrate.fastpath",
+        "app.migrate.retry",
+        "app.migrate.waits",
+        "app.migrate.signals",
+    ),
 ):
     importlib.import_module(module)
 gc.freeze()  # no fork looks for garbage in what is imported

@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HISTORIES = "test_the_short_way_never_says_at_head_when_alembic_would_not"
+HISTORIES = "test_the_fast_path_and_alembic_never_disagree"
 TESTS = [
     "tests/migrate/test_faults.py",
     "tests/migrate/test_lock.py::test_ten_replicas_take_each_step_once",
-    f"tests/migrate/test_shortcut.py::{HISTORIES}",
+    f"tests/migrate/test_fastpath.py::{HISTORIES}",
     "tests/docker/test_faults.py",  # which needs an engine
 ]
 INTERRUPTED = 130

@@ -19,9 +19,10 @@ from app.migrate.environment import (
     running,
     this_call,
 )
+from app.migrate.fastpath import conclude
 from app.migrate.leftovers import refuse_leftovers
 from app.migrate.lock import take_lock
-from app.migrate.record import Recorder, warn_of_edited_revisions
+from app.migrate.record import Recorder
 from app.migrate.retry import is_relative, run_with_retries
 from app.migrate.session import in_clean_sessions, set_lock_timeout
 
@@ -65,6 +66,7 @@ def run_migrations_offline() -> None:
 
 def run_migrations_online() -> None:
     """Connect, lock, set lock_timeout, configure, run."""
+    recorder = Recorder(context)
     settings = migration_settings()
     with connect(database_url(config), settings.migration_connect_wait) as connection:
         if not changes_database(context):
@@ -74,8 +76,7 @@ def run_migrations_online() -> None:
         # commit nothing. Under the lock, no other migration changes what they read.
         take_lock(connection, settings.migration_lock_wait)
         set_lock_timeout(connection, settings.migration_lock_timeout)
-        recorder = Recorder(connection)
-        warn_of_edited_revisions(connection, context.script)
+        recorder.begin(connection)
         steps = in_clean_sessions(context, connection)
         run_with_retries(
             lambda: run_migrations(connection=connection, on_version_apply=recorder, fn=steps),
@@ -84,6 +85,7 @@ def run_migrations_online() -> None:
             may_go_on=lambda: not (recorder.applied and is_relative(context)),
         )
         refuse_leftovers(connection, recorder)
+        conclude(connection, recorder)
 
 
 with running(context):

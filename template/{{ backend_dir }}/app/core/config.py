@@ -3,7 +3,7 @@
 The one place that builds a database URL, for the application and for migrations.
 """
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlencode
@@ -68,12 +68,6 @@ class Settings(BaseSettings):
             except (OSError, UnicodeDecodeError) as error:
                 raise ValueError(f"POSTGRES_PASSWORD_FILE cannot be read: {error}") from None
             self.postgres_password = SecretStr(text.rstrip("\r\n"))
-        for name, given in [
-            ("DATABASE_URL", self.given_url),
-            ("MIGRATION_DATABASE_URL", self.given_migration_url),
-        ]:
-            if given:
-                _parse(name, given)
         if not self.given_url:
             needed = {
                 "POSTGRES_USER": self.postgres_user,
@@ -88,12 +82,12 @@ class Settings(BaseSettings):
             raise ValueError("POSTGRES_PASSWORD is the development default, and this is production")
         return self
 
-    @property
+    @cached_property
     def database_url(self) -> URL:
         """For the application: asyncpg."""
         return self._url(self.given_url, "DATABASE_URL", "postgresql+asyncpg")
 
-    @property
+    @cached_property
     def database_url_sync(self) -> URL:
         """For migrations: psycopg2, since Alembic is synchronous."""
         if self.given_migration_url:
@@ -130,6 +124,7 @@ def for_driver(url: URL, driver: str) -> URL:
     return url.set(drivername=driver, query=query)
 
 
+@lru_cache(maxsize=2)
 def _parse(name: str, given: SecretStr) -> URL:
     text = given.get_secret_value()
     try:

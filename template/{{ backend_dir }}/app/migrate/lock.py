@@ -10,8 +10,7 @@ from sqlalchemy import Connection, text
 
 from app.migrate.attempts import Attempts
 from app.migrate.errors import ExitCode, MigrationError, Problem, unfinished
-
-LOCK_KEY = int.from_bytes(b"alembic", "big")  # advisory locks are per database: one key will do
+from app.migrate.queries import LOCK_KEY
 
 _KEY = "objsubid = 1 AND (classid::bigint << 32 | objid::bigint)"
 HOLDS_LOCK = (

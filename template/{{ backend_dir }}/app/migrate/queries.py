@@ -1,20 +1,15 @@
-"""SQL that both the long way and the short one ask; no imports, for the sake of the short one."""
+"""SQL that both a migration and the fast path run; no imports, since the fast path has no time."""
 
 HISTORY_TABLE = "alembic_history"  # beside alembic_version; autogenerate leaves both alone
 
-# The last word on each revision: what was downgraded since is not applied.
-APPLIED_TEXTS = f"""
-SELECT revision, sha256 FROM (
-    SELECT DISTINCT ON (revision) revision, sha256, direction FROM {HISTORY_TABLE}
-    ORDER BY revision, id DESC
-) last WHERE starts_with(direction, 'upgrade')
-"""  # noqa: S608
+# Advisory locks belong to one database: one key is enough.
+LOCK_KEY = int.from_bytes(b"alembic", "big")
 
-# An index that is being built by another session is invalid too, but no leftover (which one another
-# role builds, nobody says: then all are given the benefit of the doubt); and so is one on
-# a partitioned table until its last partition has one. A constraint that a later release will
-# validate says so: COMMENT ON CONSTRAINT ... IS 'not valid: <reason>'. What PostgreSQL 18 calls NOT
-# ENFORCED is never validated.
+# An index that another session is building is invalid too, but not left behind. PostgreSQL does not
+# tell an ordinary role which index another role is building: then none is reported. An index on a
+# partitioned table is invalid until its last partition has one. A constraint that a later release
+# will validate says so: COMMENT ON CONSTRAINT ... IS 'not valid: <reason>'. PostgreSQL 18 never
+# validates a constraint that is NOT ENFORCED.
 LEFTOVERS = """
 SELECT format('index %s is invalid', i.indexrelid::regclass)
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid

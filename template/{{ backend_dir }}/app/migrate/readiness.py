@@ -2,18 +2,22 @@
 
     problem = await schema_problem(session)   # None: ready
 
-Cheap: one query or two, and the files of the revisions are read once per process, without Alembic.
+Costs a query or two. The revisions are read once per process, by Alembic.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
+from alembic.util import CommandError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from app.migrate.errors import ExitCode, MigrationError, Problem, command
+from app.migrate.errors import BACKEND, ExitCode, MigrationError, Problem, command
 from app.migrate.explain import explain
-from app.migrate.heads import BACKEND, read_history
 
 
 async def schema_problem(database: AsyncSession | AsyncConnection) -> Problem | None:
@@ -24,12 +28,13 @@ async def schema_problem(database: AsyncSession | AsyncConnection) -> Problem | 
     """
     was_in_transaction = database.in_transaction()
     try:
-        applied: set[str] = set()
+        rows: Sequence[str | None] = []
         if await database.scalar(text("SELECT to_regclass('alembic_version')")):
-            applied.update(await database.scalars(text("SELECT version_num FROM alembic_version")))
+            found = await database.scalars(text("SELECT version_num FROM alembic_version"))
+            rows = found.all()
         if not was_in_transaction:
             await database.rollback()
-        pending = _pending(frozenset(applied))
+        pending = _pending(tuple(sorted(str(row or "") for row in rows)))
     except Exception as error:
         if problem := explain(error):
             return problem
@@ -43,31 +48,44 @@ async def schema_problem(database: AsyncSession | AsyncConnection) -> Problem | 
     return None
 
 
+@lru_cache
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(Config(BACKEND / "alembic.ini", BACKEND / "pyproject.toml"))
+
+
 @lru_cache(maxsize=8)
-def _pending(applied: frozenset[str]) -> list[str]:
+def _pending(rows: tuple[str, ...]) -> list[str]:
     """The files of the revisions that an upgrade would run, oldest first.
 
     Raises:
-        MigrationError: a row names no revision of this code.
+        MigrationError: a row names no revision of this code, or the rows are no state of it.
         alembic.util.CommandError: there are several heads.
     """
-    if history := read_history():
-        pending = history.pending(applied)
-        if pending is None:
-            unknown = ", ".join(sorted(applied - history.revisions.keys()))
-            raise MigrationError(
-                Problem(
-                    f"the database is at revision {unknown}, which this code does not have",
-                    "deploy the code that has it, or downgrade with that code first",
-                    ExitCode.HISTORY,
-                )
-            )
-        return [Path(revision.file).stem for revision in pending]
-    # Several heads, branches: seldom, and Alembic has the words.
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    scripts = ScriptDirectory.from_config(Config(f"{BACKEND}/alembic.ini"))
+    scripts = _scripts()
     scripts.get_current_head()  # raises if there are several
-    found = list(scripts.iterate_revisions("heads", tuple(applied) or "base"))
+    unknown = sorted(set(rows) - {script.revision for script in scripts.walk_revisions()})
+    if not all(rows) or len(set(rows)) < len(rows):
+        raise _odd_rows(rows, "one of them is empty, or there twice")
+    if unknown:
+        raise MigrationError(
+            Problem(
+                f"the database is at revision {', '.join(unknown)}, which this code does not have",
+                "deploy the code that has it, or downgrade with that code first",
+                ExitCode.HISTORY,
+            )
+        )
+    try:
+        found = list(scripts.iterate_revisions("heads", rows or "base"))
+    except (CommandError, RevisionError) as error:
+        raise _odd_rows(rows, str(error)) from error
     return [Path(script.path).stem for script in reversed(found)]
+
+
+def _odd_rows(rows: tuple[str, ...], why: str) -> MigrationError:
+    return MigrationError(
+        Problem(
+            f"alembic_version has the rows {', '.join(map(repr, rows))}: {why}",
+            "delete the row that should not be there",
+            ExitCode.HISTORY,
+        )
+    )

@@ -1,0 +1,307 @@
+"""Nothing to do costs a connection: `upgrade head` leaves a proof, and the next run checks it.
+
+A run that ended at head, with nothing to warn of, stores in the database a digest of all that
+decides what Alembic would do. Where the next run computes the same digest, nothing is pending,
+because a real run said so. In any doubt Alembic runs.
+
+Imports only what psycopg2 imports too: Alembic and SQLAlchemy take ten times as long as all this.
+"""
+# ruff: noqa: PTH110, PTH112, PTH113, PTH120, PTH123, PTH208
+
+import hashlib
+import os
+import re
+import sys
+
+from app.migrate.queries import HISTORY_TABLE, LEFTOVERS, LOCK_KEY
+
+TYPE_CHECKING = False  # without importing typing
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sqlalchemy import Connection
+
+    from app.migrate.record import Recorder
+
+BACKEND = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+SECRETS = "/run/secrets"  # as in app/core/config.py
+# SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs; plain
+# fields below the line in config.py are no edit.
+SHIPPED = {
+    "alembic/env.py": "85af23829d66d37c14ddf956fa1ac9d1363210e8051271f1a6a8f2fbb2132605",
+    "app/core/config.py": "c9a8615daf5cf73dabaa9de28c312aa4eb6db397c4b217940f2f5e776cf0a3a7",
+}
+MARK = "At head, as checked by runs with these digests:"  # the comment on HISTORY_TABLE
+HEADS = ("head", "heads")
+KEPT = 4  # digests: a host and a container have different packages
+
+_LOCKED = f"""
+SET lock_timeout = '2s';
+SELECT EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+      AND (classid::bigint << 32 | objid::bigint) = {LOCK_KEY}
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+)"""  # noqa: S608
+# The OID tells which table it is: `search_path` may lead to another one next time. The highest id
+# tells whether a revision was applied, reverted or stamped since.
+_STATE = f"""
+SELECT ARRAY(SELECT version_num::text FROM alembic_version ORDER BY 1),
+       'alembic_version'::regclass::oid::text, (SELECT max(id)::text FROM {HISTORY_TABLE}),
+       coalesce(obj_description('{HISTORY_TABLE}'::regclass, 'pg_class'), ''),
+       pg_backend_pid(), EXISTS ({LEFTOVERS})
+"""  # noqa: S608
+# Where the network is silent, Alembic's way is tried after five seconds: it waits longer.
+_PATIENCE = {
+    **{"connect_timeout": "5", "tcp_user_timeout": "5000"},
+    **{"keepalives_idle": "2", "keepalives_interval": "1", "keepalives_count": "3"},
+}
+
+
+def head_by_proof(words: list[str]) -> str | None:
+    """The revision of a database at head; None where Alembic has to run.
+
+    Args:
+        words: the command line's arguments.
+    """
+    is_usual = len(words) == 2 and words[0] == "upgrade" and words[1] in HEADS
+    if not is_usual or "ALEMBIC_CONFIG" in os.environ:
+        return None
+    import psycopg2
+
+    try:
+        if not all(map(is_shipped, SHIPPED)):
+            return None
+        digest = files_digest()
+        connection = psycopg2.connect(**_PATIENCE | read_settings())
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(_LOCKED)  # before the rows: who gets the lock later has changed nothing
+            if cursor.fetchone() != (False,):
+                return None
+            state = _State(cursor, words[1], digest)
+        told = connection.info.backend_pid  # a pooler tells another one than the server
+        connection.close()
+    except Exception:  # whatever it is: Alembic's way waits for it, or explains it
+        return None
+    proven = state.proof in state.comment.split() and told == state.pid and not state.leftovers
+    return ", ".join(state.rows) if proven else None
+
+
+def conclude(connection: "Connection", recorder: "Recorder") -> None:
+    """After `upgrade head` has succeeded: say so if there was nothing to do, and store the proof.
+
+    Where a program calls Alembic, neither: it has a standard output and settings of its own.
+
+    Args:
+        connection: the one that migrated, with no transaction open; none is open afterwards.
+        recorder: what this run read, applied and warned of.
+    """
+    from contextlib import suppress
+
+    import psycopg2
+
+    config = recorder.context.config
+    options = config.cmd_opts
+    if options is None or options.cmd[0].__name__ != "upgrade" or options.revision not in HEADS:
+        return
+    driver: Any = connection.connection.driver_connection
+    # A standby, or a role that does not own the table: there is no proof then.
+    with suppress(OSError, psycopg2.Error), driver.cursor() as cursor:
+        state = _State(cursor, options.revision, recorder.digest)
+        if state.rows and not recorder.applied:
+            config.print_stdout("The database is at head: %s", ", ".join(state.rows))
+        proofs = state.comment.removeprefix(MARK).split()
+        is_ours = not state.comment or state.comment.startswith(MARK)
+        is_new = not (recorder.edited or state.leftovers or state.proof in proofs)
+        if is_ours and is_new and _is_usual(recorder):
+            comment = " ".join([MARK, state.proof, *proofs[: KEPT - 1]])
+            cursor.execute(f"COMMENT ON TABLE {HISTORY_TABLE} IS %s", [comment])
+            driver.commit()
+    with suppress(psycopg2.Error):
+        driver.rollback()
+
+
+class _State:
+    """What the database says, and the proof that it should hold if nothing is pending."""
+
+    def __init__(self, cursor: "Any", destination: str, digest: str) -> None:
+        cursor.execute(_STATE)
+        self.rows, table, last, self.comment, self.pid, self.leftovers = cursor.fetchone()
+        text = "\0".join([digest, destination, table, str(last), *self.rows])
+        self.proof = hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a file is the template's, whatever its line endings and the fields of one's own."""
+    return hashlib.sha256(_OWN.sub("", _text(name)).encode()).hexdigest() == SHIPPED[name]
+
+
+def files_digest() -> str:
+    """A digest of the code that runs when Alembic does: ours by its text, packages by name."""
+    digest = hashlib.sha256(sys.version.encode())
+    for name in _files():
+        text = _read(f"{BACKEND}/{name}")
+        digest.update(b"%s\0%d\0%s" % (os.fsencode(name), len(text), text))
+    for folder in filter(os.path.isdir, _packages()):
+        names = set(os.listdir(folder)) - {"__pycache__"}
+        digest.update(os.fsencode("\0".join(sorted(names))))
+    return digest.hexdigest()
+
+
+def _files() -> list[str]:
+    """Relative to BACKEND."""
+    found = ["alembic.ini", "pyproject.toml", "app/__init__.py"]
+    for folder in ("alembic", "app/core", "app/migrate"):
+        for place, _, names in os.walk(f"{BACKEND}/{folder}"):
+            inside = place[len(BACKEND) + 1 :].replace(os.sep, "/")
+            found += [f"{inside}/{name}" for name in names if name.endswith(".py")]
+    return sorted(name for name in found if os.path.isfile(f"{BACKEND}/{name}"))
+
+
+def _packages() -> list[str]:
+    return [folder for folder in sys.path if folder.endswith("-packages")]
+
+
+def _is_usual(recorder: "Recorder") -> bool:
+    """Whether the digest covers all that this run read: its settings, revisions and modules."""
+    config, scripts, files = recorder.context.config, recorder.context.script, _files()
+    folders = "(?:.*/)?" if scripts.recursive_version_locations else ""
+    revision = re.compile(rf"alembic/versions/{folders}(?!__init__|\.#)[^/]+")
+    loaded = {_relative(script.path) for script in scripts.walk_revisions()}
+    toml, ini = config.toml_file_name, config.config_file_name
+    installed = (*_packages(), os.path.dirname(os.__file__))
+    modules = [getattr(m, "__file__", None) for n, m in sys.modules.items() if n != "__main__"]
+    own = {_relative(file) for file in modules if file and not file.startswith(installed)}
+    return (
+        (ini and _relative(ini), config.config_ini_section) == ("alembic.ini", "alembic")
+        and (toml is None or not os.path.exists(toml) or _relative(toml) == "pyproject.toml")
+        and not recorder.context.get_x_argument()
+        and _relative(scripts.dir) == "alembic"
+        and not (scripts.version_locations or scripts.sourceless)
+        and loaded == set(filter(revision.fullmatch, files))  # none twice, none elsewhere
+        and own <= set(files)
+        and all(map(is_shipped, SHIPPED))
+        and recorder.digest == files_digest()  # nothing was edited meanwhile
+    )
+
+
+def _relative(path: "str | os.PathLike[str]") -> str:
+    return os.path.realpath(path).removeprefix(BACKEND + os.sep).replace(os.sep, "/")
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _text(name: str) -> str:
+    return _read(f"{BACKEND}/{name}").decode().replace("\r\n", "\n")
+
+
+# What follows finds the database as app/core/config.py does, where the texts leave no doubt.
+
+_OURS = re.compile(r"ENVIRONMENT|DATABASE_URL|(POSTGRES|MIGRATION)_\w+", re.ASCII | re.IGNORECASE)
+_LINE = re.compile(r"""\s*(?:#.*)?|(\w+)=(?:([^\s'"#\\]*)|'([^'\\]*)'|"([^"\\]*)")""", re.ASCII)
+# Fields of one's own in config.py.
+_OWN = re.compile(
+    "(?<=    # Your own fields below this line.\n).*?(?=    @model_validator)", re.DOTALL
+)
+_FIELD = re.compile(
+    r"""\s*(?:\#.*)?|\s{4}(?!postgres_|given_|environment|model_|database_|check)(?P<name>\w+):[ ]
+    (?:(?P<string>str|SecretStr)|bool|float|int)(?:[ ]\|[ ]None)?
+    (?P<default>[ ]=[ ](?:None|True|False|[\d.]+|"[^"\\]*"))?(?:[ ]+\#.*)?""",
+    re.VERBOSE,
+)
+# Every reader of such a URL finds the same in it.
+_URL = re.compile(
+    r"""postgres(?:ql)?(?:\+\w+)?
+    (://(?:(?:[\w.~-]|%[0-9A-Fa-f]{2})+(?::(?:[\w.~!$&'()*,;=+\ -]|%[0-9A-Fa-f]{2})*)?@)?
+    [\w.-]+(?::\d+)?/[\w.~-]+)
+    (\?(?!.*\b(\w+)=.*\b\3=)(?:&?(?:ssl\w*|channel_binding|application_name)=[\w./:~-]+)+)?""",
+    re.ASCII | re.VERBOSE,
+)
+
+
+def read_settings() -> "dict[str, Any]":
+    """psycopg2's arguments.
+
+    Raises:
+        ValueError: there is a doubt.
+    """
+    values: dict[str, str] = {}
+    for source in (_secrets(), _env_file(), os.environ):
+        values.update((name, value) for name, value in source.items() if value)
+    given = {name.upper() for name in values}
+    for field in _own_fields():
+        # Every string is valid, and so is a default; of another type only pydantic can tell.
+        _sure(field["string"] if field["name"].upper() in given else field["default"])
+    for name in filter(_OURS.fullmatch, values):
+        is_wait = re.match("MIGRATION_(?!DATABASE_URL$)", name)
+        _sure(name.isupper() and (not is_wait or re.fullmatch("[0-9]{1,6}", values[name])))
+    get = values.get
+    password = get("POSTGRES_PASSWORD", "")
+    if not password and (file := get("POSTGRES_PASSWORD_FILE")):
+        password = _read(file).decode().rstrip("\r\n")
+    port = get("POSTGRES_PORT", "5432")
+    _sure(re.fullmatch("[1-9][0-9]{0,4}", port) and int(port) < 65536)
+    application = {
+        **{"host": get("POSTGRES_HOST", "localhost"), "port": port, "password": password},
+        **{"user": get("POSTGRES_USER", ""), "dbname": get("POSTGRES_DB", "")},
+    }
+    if url := get("DATABASE_URL"):
+        application = _parse(url)
+    _sure(url or all(application.values()))
+    target = _parse(own) if (own := get("MIGRATION_DATABASE_URL")) else application
+    environment = get("ENVIRONMENT", "development")
+    is_default = "development-only" in {application.get("password"), target.get("password")}
+    _sure(environment == "development" or (environment == "production" and not is_default))
+    return target
+
+
+def _sure(condition: object) -> None:
+    if not condition:
+        raise ValueError
+
+
+def _own_fields() -> "list[re.Match[str]]":
+    own = _OWN.search(_text("app/core/config.py"))
+    fields = [_FIELD.fullmatch(line) for line in own[0].splitlines()] if own else []
+    _sure(own and all(fields))
+    return [field for field in fields if field and field["name"]]
+
+
+def _secrets() -> "dict[str, str]":
+    found: dict[str, str] = {}
+    for name in os.listdir(SECRETS) if os.path.isdir(SECRETS) else ():
+        _sure(name.upper() not in found)
+        found[name.upper()] = "set"
+        if _OURS.fullmatch(name):
+            file, text = os.path.realpath(f"{SECRETS}/{name}"), _read(f"{SECRETS}/{name}").strip()
+            _sure(text and file.startswith(os.path.realpath(SECRETS)))
+            found[name.upper()] = text.decode("ascii")
+    return found
+
+
+def _env_file() -> "dict[str, str]":
+    folder = f"{BACKEND}/app/core"
+    while not os.path.isfile(f"{folder}/docker-compose.yml"):
+        folder, below = os.path.dirname(folder), folder
+        if folder == below:
+            return {}
+    found = _read(f"{folder}/.env") if os.path.isfile(f"{folder}/.env") else b""
+    text = found.decode("utf-8-sig").replace("\r\n", "\n")
+    lines = [_LINE.fullmatch(line) for line in text.split("\n")]
+    _sure(all(lines) and "${" not in text and "\r" not in text)
+    return {line[1]: line[2] or line[3] or line[4] or "" for line in lines if line and line[1]}
+
+
+def _parse(url: str) -> "dict[str, str]":
+    """By libpq; asyncpg calls `sslmode` by another name."""
+    from psycopg2.extensions import parse_dsn
+
+    if not (plain := _URL.fullmatch(url)):
+        raise ValueError
+    query = re.sub(r"\bssl=", "sslmode=", plain[2] or "")
+    parts: dict[str, str] = parse_dsn(f"postgresql{plain[1]}{query}")
+    return parts
