@@ -57,7 +57,7 @@ def environment(folder: Path, lock: Path) -> Path:
         subprocess.run([*pip, "/dev/stdin"], input=pinned[0], text=True, check=False)
     done = subprocess.run([*uv, "--python", str(interpreter)], check=False, capture_output=True)
     if done.returncode and subprocess.run([*pip, str(lock)], check=False).returncode:
-        fail(f"{lock} could not be installed", "check the network, then do the same again")
+        fail(f"{lock} could not be installed", "check the network, then try again")
     stamp.write_text(wanted)
     return interpreter
 

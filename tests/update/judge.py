@@ -4,6 +4,7 @@ base: what the old release rendered; mine: what the user made of it; new: what t
 renders; result: what the update left. It knows nothing of how Copier or git merge: it counts lines.
 """
 
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -40,22 +41,34 @@ class Verdict:
     conflicts: list[str] = field(default_factory=list)  # files
 
 
+NOTHING = re.compile("(?!)")
+
+
 def judge(
-    base: Tree, mine: Tree, new: Tree, result: Tree, unmerged: set[str], answers: str
+    base: Tree,
+    mine: Tree,
+    new: Tree,
+    result: Tree,
+    unmerged: set[str],
+    answers: str,
+    may_vanish: re.Pattern[str] = NOTHING,
 ) -> Verdict:
     """Tell what is wrong with an update.
 
     Args:
         base: of the old release.
         mine: before the update.
-        new: of the new release, without what an update may not touch.
+        new: of the new release, without what an update may not touch, and with its stubs.
         result: after the update.
         unmerged: the files that git lists as in conflict.
         answers: the path of the answers file, which is Copier's.
+        may_vanish: what the new release may take away, edited or not.
     """
     verdict = Verdict()
     for path in sorted(base.keys() | mine.keys() | new.keys() | result.keys()):
         old, own, theirs, now = (tree.get(path) for tree in (base, mine, new, result))
+        if old and not theirs and not now and may_vanish.search(path):
+            continue
         for what in _file(old, own, theirs, now, path == answers):
             verdict.losses.append(f"{path}: {what}")
         marked = now is not None and now != own and START in lines_of(now.content)

@@ -18,7 +18,8 @@ RECORDS = ROOT / "tests" / "releases"
 NEXT = "v1000.0.0"  # a plausible next release
 # What a person rightly changes in a release that nobody has edited by hand: nothing to test there.
 BACKEND = "template/{{ backend_dir }}"
-NOT_TEXT = {"{{ _copier_conf.answers_file }}.jinja"}
+STUB = "{% yield old from moved %}{{ old }}{% endyield %}.jinja"
+NOT_TEXT = {"{{ _copier_conf.answers_file }}.jinja", STUB}
 
 
 def version(tag: str) -> tuple[int, ...]:
@@ -135,6 +136,12 @@ def plausible(repository: Path) -> None:
     (backend / "app" / "core" / "newer.py").write_text('"""Newer."""\n')
     (backend / "app" / "core" / "logs.py").write_text('"""Of the template, and of many users."""\n')
 
+    # What is written once: changed, and added to. No update brings either.
+    for path in (*(backend / "alembic" / "versions").iterdir(), backend / "app/models/__init__.py"):
+        edit(path, lambda old: f"{old}# Newer.\n")
+    for name in ("alembic/versions/20280101_0000_second_x.py", "app/models/example.py"):
+        (backend / name).write_text('"""Newer."""\n')
+
     # A question more, and one with another name.
     def questions(old: str) -> str:
         old = re.sub(r"\bdb_name\b", "database_name", old)
@@ -147,7 +154,7 @@ def plausible(repository: Path) -> None:
     for path in template.rglob("*.jinja"):
         path.write_text(re.sub(r"\bdb_name\b", "database_name", path.read_text("utf-8")), "utf-8")
 
-    # A file that goes stays excluded; a file with a new name leaves a stub.
+    # A user's file that goes stays excluded; one with a new name leaves a stub in updates.
     modules = sorted((backend / "tests").glob("test_*.py"))
     gone, moved = modules[0], modules[-1]
     gone.unlink()
@@ -155,9 +162,27 @@ def plausible(repository: Path) -> None:
         repository / "copier.yml",
         put(r"^  - \"\*\*/__pycache__\"$", f'  - "**/tests/{gone.name}"\n'),
     )
-    shutil.copy(moved, moved.with_name("test_renamed.py"))
-    moved.write_text(
-        '"""Its tests are in test_renamed.py now; the next release has no such file."""\n'
+    moved.rename(moved.with_name("test_renamed.py"))
+    edit(
+        repository / "copier.yml",
+        lambda old: old.replace(
+            "\n    {% endif %}\n",
+            "\n    {% endif %}\n    {% if layout < 3 %}\n"
+            f"    tests/{moved.name}: [tests/test_renamed.py]\n    {{% endif %}}\n",
+        ),
+    )
+    edit(
+        template / "{{ _copier_conf.answers_file }}.jinja",
+        lambda old: old.replace("'layout': 2", "'layout': 3"),
+    )
+    # A check more.
+    edit(
+        backend / "testing" / "checks.py",
+        lambda old: f'{old}\n\ndef test_newer() -> None:\n    """Newer."""\n',
+    )
+    edit(
+        backend / "tests" / "test_migrations.py",
+        put(r"(?<=_head\n)\n", "from testing.checks import test_newer\n"),
     )
 
 

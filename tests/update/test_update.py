@@ -37,12 +37,11 @@ from tests.update import trial
 from tests.update.edits import ANSWERS, USUAL, User
 from tests.update.judge import File, Tree, judge
 from tests.update.releases import NEXT, RECORDS, SHIPPED, recorded, repository
-from tests.update.trial import STARTER, Outcome, Plan, Workshop, commit, tree, update
+from tests.update.trial import MAY_VANISH, STARTER, Outcome, Plan, Workshop, commit, tree, update
 
 PROJECTS = int(os.environ.get("UPDATE_PROJECTS", "300" if os.environ.get("CI") == "true" else "60"))
 SEED = int(os.environ.get("UPDATE_SEED", "0"))
 RAW = 8  # releases to come that change any line
-MAY_VANISH: set[str] = set()  # paths that a release takes away from projects, each with its reason
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text())
 RANDOM = "test_random_users_lose_nothing"
 SOME = Plan(5, WORKING_TREE, NEXT)
@@ -99,7 +98,7 @@ def workshop(history: History) -> Workshop:
 def test_an_untouched_project_becomes_what_a_new_one_is(
     workshop: Workshop, old: str, backend_dir: str
 ) -> None:
-    """But for files of the user's from the first copy on, and for those that a release let go."""
+    """Except files of the user's from the first copy on, what a release let go, and stubs."""
     for new in dict.fromkeys([WORKING_TREE, NEXT]):
         if new == old:
             continue
@@ -108,8 +107,9 @@ def test_an_untouched_project_becomes_what_a_new_one_is(
         update(project, new)
         theirs = {path: file for path, file in before.items() if STARTER.search(path)}
         kept = {path: file for path, file in before.items() if path not in fresh}
+        kept |= workshop.stubs(old, new, backend_dir)
         wanted = {path: file for path, file in fresh.items() if not STARTER.search(path)}
-        wanted |= {path: file for path, file in kept.items() if path not in MAY_VANISH} | theirs
+        wanted |= {p: file for p, file in kept.items() if not MAY_VANISH.search(p)} | theirs
         after = tree(project)
         assert after.keys() == wanted.keys()
         assert {path for path in wanted if after[path] != wanted[path]} == set()
@@ -367,7 +367,7 @@ def test_the_same_answers_say_nothing_about_data(
 ) -> None:
     said = updated(capsys, workshop.project(WORKING_TREE))
     assert "->" not in said
-    assert said.rstrip().endswith("To go back: git reset --hard && git clean --force -d")
+    assert said.rstrip().endswith("git clean --force -d .")
 
 
 def test_a_renamed_project_keeps_its_database(

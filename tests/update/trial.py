@@ -5,19 +5,25 @@ import re
 import shutil
 import tempfile
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import copier
+import yaml
 from copier import Settings
+from jinja2 import Template
 
-from tests._kit.quick import pack, quickened
+from tests._kit.quick import quickened
 from tests.conftest import git  # first: it isolates git before Copier is imported
 from tests.update.edits import ANSWERS, User
 from tests.update.judge import File, Tree, Verdict, judge
+from tests.update.releases import BACKEND, STUB
 
 # Written once by `copier copy`, the user's from then on.
 STARTER = re.compile(r"(^|/)(alembic/versions/|app/models/(?!__init__\.py$))")
+# The template's own rooms: a release may take a file away, which the message after an update names.
+MAY_VANISH = re.compile(r"(^|/)(app/migrate/|testing/|\.squawk\.toml$)")
+ANSWERS_TEMPLATE = "{{ _copier_conf.answers_file }}.jinja"
 
 
 @dataclass(frozen=True)
@@ -79,13 +85,28 @@ class Workshop:
         )
         git(path, "init", "--quiet", "-b", "main")
         commit(path)
-        pack(path)
+        git(path, "repack", "-adq")  # one file is copied sooner than a hundred
         return path
 
     def project(self, tag: str, backend_dir: str = "backend", **answers: str) -> Path:
         """A project of one's own, in git; to be removed by whoever takes it."""
         path = Path(tempfile.mkdtemp(dir=self.folder)) / "demo"
         return Path(shutil.copytree(self.rendered(tag, backend_dir, **answers), path))
+
+    def stubs(self, old: str, new: str, backend_dir: str = "backend") -> Tree:
+        """What an update leaves at the old paths of what moved in between."""
+        show = partial(git, self.repository, "show")
+        layout = re.search(r"'layout': (\d+)", show(f"{old}:template/{ANSWERS_TEMPLATE}"))
+        before = {"layout": int(layout[1])} if layout else {}
+        question = yaml.safe_load(show(f"{new}:copier.yml")).get("moved", {"default": ""})
+        moved = yaml.safe_load(Template(question["default"]).render(rendered=before)) or {}
+        stub = Template(show(f"{new}:{BACKEND}/{STUB}")) if moved else Template("")
+        return {
+            (Path(backend_dir) / path).as_posix(): File(
+                f"{stub.render(old=path, moved=moved)}\n".encode()
+            )
+            for path in moved
+        }
 
     def trial(self, plan: Plan) -> Outcome:
         """Carry out a plan."""
@@ -112,11 +133,12 @@ class Workshop:
         for rendering in (base, new):
             for path in [path for path in rendering if STARTER.search(path)]:
                 del rendering[path]
+        new |= self.stubs(plan.old, plan.new, plan.backend_dir)
         update(project, plan.new, context_lines=plan.context_lines)
         listed = git(project, "ls-files", "--unmerged", "-z").split("\0")
         unmerged = {line.partition("\t")[2] for line in listed if line}
         result = tree(project)
-        verdict = judge(base, mine, new, result, unmerged, ANSWERS)
+        verdict = judge(base, mine, new, result, unmerged, ANSWERS, MAY_VANISH)
         return Outcome(plan, edits, verdict), result
 
 
@@ -129,7 +151,9 @@ def commit(project: Path) -> None:
             break
 
 
-def update(project: Path, tag: str, context_lines: int = 9999, **answers: str) -> None:
+def update(
+    project: Path, tag: str, *, context_lines: int = 9999, quiet: bool = True, **answers: str
+) -> None:
     """As the command that we recommend does."""
     copier.run_update(
         project,
@@ -138,7 +162,7 @@ def update(project: Path, tag: str, context_lines: int = 9999, **answers: str) -
         defaults=True,
         skip_answered=True,
         overwrite=True,
-        quiet=True,
+        quiet=quiet,
         context_lines=context_lines,
         settings=Settings(),
     )
