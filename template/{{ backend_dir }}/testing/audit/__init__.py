@@ -117,19 +117,15 @@ class _Database:
         tables = {oid for oid, it in before["relations"].items() if it["kind"] in "rp"}
         if tables - self._seen:
             filled = self._filler.fill(self._url)
-            for oid in tables:
-                name = before["relations"][oid]["name"]
-                if filled.get(name):
-                    self._filled.add(oid)
-                if name in self._filler.problems:
-                    self._empty[oid] = self._filler.problems[name]
-                else:
-                    self._empty.pop(oid, None)
+            names = {oid: before["relations"][oid]["name"] for oid in tables}
+            why = self._filler.problems
+            self._filled |= {oid for oid, name in names.items() if filled.get(name)}
+            self._empty = {oid: why[name] for oid, name in names.items() if name in why}
             self._seen = tables
 
     def _truncate(self, before: Snapshot, why: str) -> None:
         relations = before["relations"]
-        names = [relations[oid]["name"] for oid in self._filled if oid in relations]
+        names = [relations[oid]["name"] for oid in self._filled & relations.keys()]
         self._empty |= dict.fromkeys(self._filled, why)
         self._filled, self._seen = set(), set()
         if names:
