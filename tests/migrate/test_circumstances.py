@@ -57,6 +57,11 @@ def test_settings_that_cannot_be_are_named(service: Service, guide: Guide) -> No
     for name, value in [
         ("MIGRATION_LOCK_WAIT", "soon"),
         ("MIGRATION_LOCK_TIMEOUT", "-1"),
+        ("MIGRATION_LOCK_TIMEOUT", "inf"),
+        ("MIGRATION_LOCK_TIMEOUT", "nan"),
+        ("MIGRATION_LOCK_TIMEOUT", "0.0004"),  # no limit at all, once it is in milliseconds
+        ("MIGRATION_LOCK_TIMEOUT", "1e9"),  # more than PostgreSQL takes
+        ("MIGRATION_LOCK_WAIT", "inf"),
         ("ENVIRONMENT", "staging"),
         ("POSTGRES_PORT", "5432x"),
         ("MIGRATION_DATABASE_URL", "mysql://u:p@localhost/d"),

@@ -236,6 +236,64 @@ def test_a_signal_after_the_last_revision_lets_the_connection_be_closed(service:
     assert service.version() == ["last"]
 
 
+def test_a_commit_that_waits_for_a_standby_is_not_said_to_be_cancelled(
+    new_service: Callable[..., Service], postgres: ModuleType
+) -> None:
+    """It is committed on this server, and the next run finds it."""
+    with KeptServer(postgres) as server:
+        service = new_service(server.url)
+        assert service.migrate().returncode == 0
+        service.add("one", 'op.execute("CREATE TABLE one ()")')
+        service.sql("ALTER ROLE ALL SET synchronous_commit = on")
+        service.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        service.sql("SELECT pg_reload_conf()")
+        wait_for(service, "SELECT 1 WHERE current_setting('synchronous_standby_names') = 'nobody'")
+        running = service.start()
+        wait_for(service, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        running.kill(signal.SIGTERM)
+        done = running.wait(30)
+        assert done.returncode == 143, done
+        assert "cancelled" not in done.stderr
+        assert "the server rolls back what was not committed" in done.stderr
+        service.sql("ALTER SYSTEM RESET ALL")
+        service.sql("SELECT pg_reload_conf()")
+        done = service.migrate(MIGRATION_LOCK_WAIT="30")
+        assert (done.returncode, service.version()) == (0, ["one"]), done
+        assert "-> one" not in done.stderr, "it was committed"
+
+
+FIRST_IMPORT = """
+import os, runpy, signal, sys
+
+def hook(event, args):
+    if event == "import" and args[0].startswith("app.migrate."):
+        if args[0].split(".")[2] not in sys.argv[2:]:
+            os.kill(os.getpid(), int(sys.argv[1]))
+            signal.pause()
+
+sys.addaudithook(hook)
+runpy.run_module("app.migrate", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_counts_from_the_first_import_on(service: Service, number: int, code: int) -> None:
+    words = [str(int(number)), "__main__", "signals", "errors"]  # the last one has the sentence
+    done = service.run("-c", FIRST_IMPORT, *words, program="python")
+    assert done.returncode == code, done
+    assert done.stderr.startswith("Error: interrupted"), done
+    assert "Traceback" not in done.stderr
+
+
+def test_a_signal_counts_where_nobody_reads_the_output(service: Service) -> None:
+    service.add("long", f"op.execute({'SELECT 1 -- ' + 'x' * 200_000!r})")
+    with service.process("upgrade", "head", "--sql") as process:
+        assert process.stdout
+        process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+
+
 def wait_for(service: Service, query: str) -> None:
     """Until it has a row."""
     _until(lambda: bool(service.sql(query)))

@@ -1,6 +1,7 @@
 """Alembic called from Python, and what an upgrade does not import."""
 
 import textwrap
+from collections.abc import Callable
 
 from tests.migrate.service import Service
 
@@ -79,6 +80,100 @@ with create_engine(url).connect() as connection:
     done = service.run("-c", code, url, program="python")
     assert done.returncode == 1, done
     assert 'give config.attributes["url"], not a connection' in done.stderr
+
+
+IN_THREADS = (
+    CALL
+    + """
+from app.migrate.errors import MigrationError
+
+urls = [make_url(text).set(drivername="postgresql+psycopg2") for text in sys.argv[1:]]
+barrier = threading.Barrier(len(urls))
+ended = {}
+
+def migrate(url):
+    own = config()
+    own.attributes["url"] = url
+    barrier.wait()
+    try:
+        command.upgrade(own, "head")
+        ended[url.database] = "done"
+    except MigrationError as error:
+        ended[url.database] = str(error)
+
+threads = [threading.Thread(target=migrate, args=[url]) for url in urls]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+for name, end in ended.items(): print(name, end, sep="|", end=";")
+"""
+)
+
+
+def test_a_second_call_in_the_process_is_refused_and_the_first_goes_on(
+    new_service: Callable[[], Service],
+) -> None:
+    services = [new_service() for _ in range(3)]
+    for service in services[:1]:
+        service.add("slow", 'op.execute("SELECT pg_sleep(1)")\nop.execute("CREATE TABLE slow ()")')
+    urls = [service.url.render_as_string(hide_password=False) for service in services]
+    for _ in range(3):
+        done = services[0].run("-c", IN_THREADS, *urls, program="python")
+        assert done.returncode == 0, done
+        ended = dict(item.split("|") for item in done.stdout.split(";") if item)
+        assert len(ended) == len(services), done
+        assert "done" in ended.values(), done
+        for service in services:
+            end = ended[str(service.url.database)]
+            assert service.version() == (["slow"] if end == "done" else []), f"{end}\n{done}"
+            if end != "done":
+                assert "another Alembic command is running in this process" in end, done
+            service.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+
+
+def test_a_call_that_comes_while_another_runs_changes_nothing_for_it(
+    new_service: Callable[[], Service],
+) -> None:
+    """The first one waits for its lock while the second is refused, and goes on."""
+    first, second = new_service(), new_service()
+    first.add(
+        "late",
+        """
+        from alembic import context
+        assert context.config.attributes["url"].database == op.get_bind().engine.url.database
+        """,
+    )
+    code = (
+        CALL
+        + """
+import time
+import psycopg2
+from app.migrate.errors import MigrationError
+
+urls = [make_url(text).set(drivername="postgresql+psycopg2") for text in sys.argv[1:]]
+holder = psycopg2.connect(sys.argv[1])
+holder.cursor().execute("SELECT pg_advisory_lock(%s)", [int.from_bytes(b"alembic", "big")])
+configs = [config(), config()]
+for one, url in zip(configs, urls):
+    one.attributes["url"] = url
+thread = threading.Thread(target=command.upgrade, args=[configs[0], "head"])
+thread.start()
+time.sleep(1)
+for call in ("upgrade", "current", "upgrade"):
+    try:
+        getattr(command, call)(configs[1], *["head"][: call == "upgrade"])
+    except MigrationError as error:
+        print("refused:", error)
+holder.close()
+thread.join()
+command.upgrade(configs[1], "head")
+"""
+    )
+    urls = [service.url.render_as_string(hide_password=False) for service in (first, second)]
+    done = first.run("-c", code, *urls, program="python")
+    assert done.returncode == 0, done
+    assert done.stdout.count("refused: Error: another Alembic command is running") == 3, done
+    assert "Traceback" not in done.stderr, done
+    assert (first.version(), second.version()) == (["late"], ["late"])
 
 
 def test_an_upgrade_never_imports_the_models(service: Service) -> None:

@@ -23,18 +23,30 @@ from app.migrate.signals import ended_by_signals
 if TYPE_CHECKING:
     from app.migrate.waits import MigrationSettings
 
-_running = threading.Lock()
+_one_at_a_time = threading.Lock()
+_running: list[EnvironmentContext] = []  # one at most
 _SECOND_CALL = Problem(
     "another Alembic command is running in this process, and Alembic can run only one at a time",
     "run them one after the other, or each in a process of its own",
     ExitCode.USAGE,
 )
 
+_remove_proxy = EnvironmentContext._remove_proxy
+
+
+def _remove_own_proxy(self: EnvironmentContext) -> None:
+    """At the end of a call; Alembic's own removes another's too, whose end is then a KeyError."""
+    if getattr(alembic.context, "_proxy", None) is self:
+        _remove_proxy(self)
+
+
+EnvironmentContext._remove_proxy = _remove_own_proxy  # type: ignore[assignment,method-assign]
+
 
 def this_call() -> EnvironmentContext:
     """What `alembic.context` stands for in this call of Alembic.
 
-    That name is global to the process: in another thread it may stand for this one's next moment.
+    That name is global to the process: here it stands for whichever call came last.
 
     Raises:
         MigrationError: it stands for another call already.
@@ -64,16 +76,18 @@ def running(context: EnvironmentContext) -> Generator[None]:
             if config.config_file_name and config.file_config.has_section("loggers"):
                 fileConfig(config.config_file_name, disable_existing_loggers=False)
             stack.enter_context(command_line(traceback=config.cmd_opts.raiseerr))
-        if not _running.acquire(blocking=False):
-            context._remove_proxy = lambda: None  # type: ignore[method-assign] # the other's
+        if not _one_at_a_time.acquire(blocking=False):
+            for first in _running:
+                first.__enter__()  # `alembic.context` is its own again
             raise MigrationError(_SECOND_CALL)
+        _running.append(context)
         try:
             yield
             if config.cmd_opts is not None and config.cmd_opts.cmd[0] is command.check:
                 _refuse_drift(context)
         finally:
-            context.__enter__()  # another call, which was refused, may have removed the proxies
-            _running.release()
+            _running.clear()
+            _one_at_a_time.release()
 
 
 @contextmanager

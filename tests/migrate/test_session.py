@@ -1,0 +1,109 @@
+"""What a revision sets in its session ends with it, and it keeps the migration lock."""
+
+import pytest
+
+from tests._kit.support import execute
+from tests.migrate.service import Service
+
+SEEN = """
+    bind = op.get_bind()
+    for query in (
+        "SHOW lock_timeout",
+        "SHOW statement_timeout",
+        "SHOW client_connection_check_interval",
+        "SHOW search_path",
+        "SHOW datestyle",
+        "SHOW default_transaction_isolation",
+        "SELECT current_user || session_user",
+        "SELECT coalesce(to_regclass('hidden')::text, 'no such table')",
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
+    ):
+        print("seen:", bind.exec_driver_sql(query).scalar())
+    """
+DUMP = """
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET client_encoding = 'UTF8';
+SELECT pg_catalog.set_config('search_path', '', false);
+SET check_function_bodies = false;
+CREATE TABLE public.dumped ();
+"""
+IN_A_TRANSACTION = {
+    "the head of a dump": DUMP,
+    "lock_timeout": "SET lock_timeout = 0",
+    "client_connection_check_interval": "SET client_connection_check_interval = 0",
+    "search_path": "CREATE SCHEMA elsewhere; SET search_path TO elsewhere",
+    "a role": "SET ROLE pg_monitor",
+    "another user": "SET SESSION AUTHORIZATION pg_monitor",
+    "isolation": "SET default_transaction_isolation = 'serializable'",
+    "a temporary table": "CREATE TEMPORARY TABLE hidden ()",
+    "datestyle": "SET datestyle = 'SQL, DMY'",
+}
+RELEASES = ["SELECT pg_advisory_unlock_all()", "DISCARD ALL"]
+
+
+@pytest.mark.parametrize("block", ["", "autocommit"])
+@pytest.mark.parametrize("statement", IN_A_TRANSACTION.values(), ids=IN_A_TRANSACTION)
+def test_what_a_revision_sets_ends_with_it(service: Service, statement: str, block: str) -> None:
+    service.add("first", f"{SEEN}\n    op.execute('SELECT 1')")
+    text = f"op.execute({statement!r})"
+    if block:
+        text = f"with op.get_context().autocommit_block():\n    {text}"
+    service.add("sets", text)
+    service.add("second", f"{SEEN}\n    op.execute('CREATE TABLE made ()')")
+    done = service.migrate(MIGRATION_LOCK_TIMEOUT="0.7")
+    assert done.returncode == 0, done
+    seen = [line for line in done.stdout.splitlines() if line.startswith("seen:")]
+    assert seen[:2] == ["seen: 700ms", "seen: 0"]
+    assert seen[: len(seen) // 2] == seen[len(seen) // 2 :], done
+    assert service.version() == ["second"]
+    assert service.sql("SELECT to_regclass('public.made')::text") == [("made",)]
+
+
+def test_what_a_failed_attempt_set_does_not_act_on_the_next(service: Service) -> None:
+    service.add(
+        "once",
+        """
+        print("seen:", op.get_bind().exec_driver_sql("SHOW lock_timeout").scalar())
+        with op.get_context().autocommit_block():
+            op.execute("SET lock_timeout = 0")
+            op.execute("CREATE SEQUENCE IF NOT EXISTS attempts")
+        if op.get_bind().exec_driver_sql("SELECT nextval('attempts')").scalar() < 2:
+            op.execute("DO $$ BEGIN RAISE lock_not_available; END $$")
+        """,
+    )
+    done = service.migrate(MIGRATION_LOCK_TIMEOUT="0.7")
+    assert done.returncode == 0, done
+    assert done.stdout.splitlines() == ["seen: 700ms", "seen: 700ms"]
+
+
+@pytest.mark.parametrize("statement", RELEASES)
+def test_a_revision_that_releases_the_migration_lock_fails(
+    service: Service, statement: str
+) -> None:
+    service.add("kept", "op.execute('CREATE TABLE kept ()')")
+    service.add(
+        "releases",
+        f"with op.get_context().autocommit_block():\n    op.execute({statement!r})\n"
+        "op.execute('CREATE TABLE half ()')",
+    )
+    service.add("next", "op.execute('CREATE TABLE next ()')")
+    done = service.migrate()
+    assert done.returncode == 10, done
+    assert "Error: the revision released the migration lock" in done.stderr
+    assert "Next:  remove that statement from the revision, then alembic upgrade" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert service.version() == ["kept"]
+    assert service.sql("SELECT to_regclass('half')") == [(None,)]
+
+
+def test_the_statement_timeout_of_a_role_is_not_for_migrations(service: Service) -> None:
+    service.add("slow", "op.execute('SELECT pg_sleep(0.5)')")
+    name = service.url.database
+    execute(service.url, f'ALTER ROLE postgres IN DATABASE "{name}" SET statement_timeout = 100')
+    done = service.migrate()
+    assert done.returncode == 0, done
+    given = service.url.update_query_dict({"options": "-c statement_timeout=100"})
+    service.add("slower", "op.execute('SELECT pg_sleep(0.5)')")
+    url = given.render_as_string(hide_password=False)
+    assert service.migrate(MIGRATION_DATABASE_URL=url).returncode == 10, "a URL has the last word"
