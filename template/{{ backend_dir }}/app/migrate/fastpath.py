@@ -64,8 +64,7 @@ def head_by_proof(words: list[str]) -> str | None:
     Args:
         words: the command line's arguments.
     """
-    is_usual = len(words) == 2 and words[0] == "upgrade" and words[1] in HEADS
-    if not is_usual or "ALEMBIC_CONFIG" in os.environ:
+    if words not in (["upgrade", head] for head in HEADS) or "ALEMBIC_CONFIG" in os.environ:
         return None
     import psycopg2
 
