@@ -275,7 +275,7 @@ def test_a_name_that_cannot_be_found_is_named(lab: Lab) -> None:
         for container, host in (nameless, url.host), (alone, "postgres"):
             done = ended(container)
             assert done.returncode == 4, done
-            assert f"Error: PostgreSQL: the host name {host} is not known\nNext:" in done.stderr
+            assert f"Error: could not translate host name {host} (PostgreSQL)\nNext:" in done.stderr
             assert "Traceback" not in done.stderr
         done = ended(complete)
         assert done.returncode == 0, done
