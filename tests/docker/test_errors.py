@@ -12,9 +12,10 @@ from collections.abc import Callable, Generator
 import pytest
 
 from tests.docker.conftest import PATIENCE, NewService, Service
+from tests.migrate.service import Done
+from tests.migrate.table import PASSWORD, Guide, read, sentence
 
-USAGE, UNREACHABLE, REFUSED = 2, 4, 5  # alembic/README.md promises these exit codes
-SECRET = "nobody-may-see-this"  # noqa: S105 (and of nothing)
+URL = f"postgresql://me:{PASSWORD}@"
 
 
 @pytest.fixture(scope="module")
@@ -25,67 +26,28 @@ def shop(new_service: NewService) -> Generator[Service]:
         yield service
 
 
-def complaint(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
-    """The cause and the remedy of a failed command, which shows nothing else and no secret."""
-    output = done.stdout + done.stderr
-    assert "Traceback" not in output
-    assert SECRET not in output
+def explained(service: Service, row: str, *args: str) -> list[str]:
+    """`compose run --rm <args>` fails as that row of the guide says; the cause and the remedy."""
+    guide: Guide = read(service.project.backend / "alembic" / "README.md")
+    done = service.compose("run", "--rm", *args, status=guide[row].exit_code)
     assert done.stdout == ""
-    found = re.search(r"^Error: (.+)\nNext:  (.+)\n+\Z", done.stderr, re.MULTILINE)
-    assert found, done.stderr
-    assert output.count("Error: ") == 1
-    return found[1], found[2]
+    guide[row].check(Done(done.returncode, done.stdout, done.stderr.strip()), whole=False)
+    return sentence(Done(done.returncode, done.stdout, done.stderr.strip()))
 
 
 @pytest.mark.parametrize(
-    ("variables", "status", "cause", "remedy"),
+    ("row", "remedy", "variable"),
     [
-        pytest.param(
-            {"POSTGRES_PASSWORD": SECRET},
-            REFUSED,
-            "the server refused the password of user {user}",
-            "check POSTGRES_PASSWORD",
-            id="wrong password",
-        ),
-        pytest.param(
-            {"POSTGRES_DB": "elsewhere"},
-            REFUSED,
-            "the server has no database elsewhere",
-            "check POSTGRES_DB",
-            id="unknown database",
-        ),
-        pytest.param(
-            {"DATABASE_URL": f"postgresql://me:{SECRET}@nowhere.invalid/shop"},
-            UNREACHABLE,
-            "the host name nowhere.invalid is not known",
-            "check POSTGRES_HOST (or DATABASE_URL)",
-            id="unknown host",
-        ),
-        pytest.param(
-            {"DATABASE_URL": f"postgresql://me:{SECRET}@postgres:1/shop"},
-            UNREACHABLE,
-            "nothing answers at that address",
-            "docker compose up --wait postgres",
-            id="nothing listens",
-        ),
-        pytest.param(
-            {"POSTGRES_PASSWORD": ""},
-            USAGE,
-            "POSTGRES_PASSWORD not set",
-            ".env",
-            id="nothing set",
-        ),
+        ("a wrong password", "check POSTGRES_PASSWORD", f"POSTGRES_PASSWORD={PASSWORD}"),
+        ("an unknown database", "check POSTGRES_DB", "POSTGRES_DB=elsewhere"),
+        ("an unknown host name", "check POSTGRES_HOST", f"DATABASE_URL={URL}nowhere.invalid/shop"),
+        ("the server does not run", "postgres$", f"DATABASE_URL={URL}postgres:1/shop"),
+        ("a setting is missing or wrong", r"\.env", "POSTGRES_PASSWORD="),
     ],
 )
-def test_a_wrong_setting_is_named(
-    shop: Service, variables: dict[str, str], status: int, cause: str, remedy: str
-) -> None:
-    words = ["--env=MIGRATION_CONNECT_WAIT=1"]
-    words += [f"--env={name}={value}" for name, value in variables.items()]
-    done = shop.compose("run", "--rm", *words, "migrate", status=status)
-    said = complaint(done)
-    assert cause.format(user=shop.user) in said[0]
-    assert remedy in said[1]
+def test_a_wrong_setting_is_named(shop: Service, row: str, remedy: str, variable: str) -> None:
+    said = explained(shop, row, "--env=MIGRATION_CONNECT_WAIT=1", f"--env={variable}", "migrate")
+    assert re.search(remedy, said[1])
     assert shop.rows("SELECT to_regclass('alembic_version')") == [(None,)]
 
 
@@ -94,16 +56,15 @@ def test_a_changed_password_meets_the_old_volume_and_the_way_out_works(
 ) -> None:
     shop = service()
     shop.migrate()
-    shop.write(".env", f"POSTGRES_PASSWORD={SECRET}\n")
-    cause, remedy = complaint(shop.migrate(status=REFUSED))
-    assert "refused the password" in cause
+    shop.write(".env", f"POSTGRES_PASSWORD={PASSWORD}\n")
+    remedy = explained(shop, "a wrong password", "migrate")[1]
     assert "volume keeps the first one" in remedy
     command = re.search(r"docker compose exec .*'$", remedy)
     assert command, remedy
-    output = type_in(shop, command[0], [("Enter new password", SECRET), ("Enter it again", SECRET)])
-    assert SECRET not in output
+    answers = [("Enter new password", PASSWORD), ("Enter it again", PASSWORD)]
+    assert PASSWORD not in type_in(shop, command[0], answers)
     assert "head" in shop.migrate("current").stdout
-    shop.password = SECRET
+    shop.password = PASSWORD
     assert shop.version() == ["baseline"]
 
 

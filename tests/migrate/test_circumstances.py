@@ -76,7 +76,7 @@ def test_settings_that_cannot_be_are_named(service: Service, guide: Guide) -> No
 def test_a_server_without_room_says_so_and_the_next_run_goes_on(
     new_service: Callable[..., Service], postgres: ModuleType, guide: Guide
 ) -> None:
-    full, down = guide["the server's disk is full"], guide["the connection broke off"]
+    full, down = guide["the server's disk is full"], guide["the connection breaks"]
     with small_disk(200) as disk, KeptServer(postgres, disk) as server:
         service = new_service(server.url)
         service.add("kept", 'op.execute("CREATE TABLE kept ()")')

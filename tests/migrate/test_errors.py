@@ -1,625 +1,349 @@
-"""What goes wrong on the host: each gets a cause, the next command, and an exit code of its own.
+"""What goes wrong: each situation has a row in the guide, a cause, a next step and an exit code.
 
-Every failure is tried twice: by `alembic` and by `python -m app.migrate`.
+Most are in situations.py; here they are played at their doors, and what is no error besides.
 """
 
+import json
 import re
 import shlex
 import shutil
-import socket
-from collections.abc import Generator
-from contextlib import contextmanager
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from pathlib import Path
-from threading import Thread
+from types import ModuleType
 
 import psycopg2
 import pytest
 from sqlalchemy import URL
 
-from tests._kit.forks import Forks, forks
-from tests._kit.support import (
-    Done,
-    NewDatabase,
-    environment,
-    execute,
-    free_port,
-    succeed,
-    template_module,
-    write_revision,
+from tests._kit.forks import forks
+from tests._kit.support import execute, free_port, template_module
+from tests.migrate.faults import KeptServer, empty
+from tests.migrate.service import Done, Service, copy
+from tests.migrate.situations import (
+    COMPOSE,
+    LOCK,
+    MODEL,
+    SITUATIONS,
+    THING,
+    How,
+    Situation,
+    Stage,
+    connected,
+    file,
+    revision,
+    sql,
+    statement,
+    stopped,
+    url,
 )
-from tests.conftest import Render
+from tests.migrate.table import PASSWORD, Guide, sentence
 
-pytestmark = pytest.mark.server
-
-ExitCode = template_module("app.migrate.errors").ExitCode
 PROGRAMS = ["alembic", "app.migrate"]
-PASSWORD = "do-not-show-me"  # noqa: S105
+TRANSIENT = {4, 9}
+# In the project: what both drivers raise, or what the application is told, by `explain`.
+ASK = """
+import asyncio, json, sys
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from app.core.config import for_driver
+from app.migrate.explain import explain
+from app.migrate.readiness import schema_problem
+
+def psycopg2(url, statement):
+    with create_engine(for_driver(url, "postgresql+psycopg2")).connect() as connection:
+        connection.execute(text("SELECT 1" if statement == "ready" else statement))
+
+async def asyncpg(url, statement):
+    engine = create_async_engine(for_driver(url, "postgresql+asyncpg"))
+    async with AsyncSession(engine) as session:
+        if statement == "ready":
+            return await schema_problem(session)
+        for part in statement.split("; "):
+            await session.execute(text(part))
+
+for attempt in (psycopg2, lambda *arguments: asyncio.run(asyncpg(*arguments))):
+    try:
+        problem = attempt(make_url(sys.argv[1]), sys.argv[2])
+    except Exception as error:
+        problem = explain(error)
+        assert problem, repr(error)
+    print(json.dumps([int(problem.exit_code), problem.transient, problem.cause, problem.remedy]))
+"""
 
 
 @pytest.fixture(scope="module")
-def url(new_database: NewDatabase) -> URL:
-    """An empty database; tests leave it as it is."""
-    return new_database()
-
-
-@pytest.fixture(scope="module")
-def backend(rendered: Render) -> Path:
-    """A project that nobody changes."""
-    return rendered().backend
+def shared(
+    postgres: ModuleType, backend: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Stage]:
+    """A server to be stopped and restricted, with a role that owns a database, and a service."""
+    with KeptServer(postgres) as server:
+        execute(server.url, f"CREATE ROLE shop LOGIN PASSWORD '{PASSWORD}'")
+        execute(server.url, "CREATE DATABASE shop OWNER shop")
+        service = copy(backend, tmp_path_factory.mktemp("errors"), server.url)
+        (service.backend / "ask.py").write_text(ASK)
+        yield Stage(service, server)
+        service.close()
 
 
 @pytest.fixture
-def own(rendered: Render, tmp_path: Path) -> Path:
-    """A project to break."""
-    return shutil.copytree(rendered().path, tmp_path / "demo") / "backend"
+def stage(shared: Stage, backend: Path) -> Stage:
+    """The same, as if it were new: an empty database, and nothing but the baseline."""
+    service = shared.service
+    for folder in ("alembic", "app/models"):
+        shutil.rmtree(service.backend / folder)
+        shutil.copytree(backend / folder, service.backend / folder)
+    service.head = "baseline"
+    service.variables.clear()
+    service.url = shared.server.url.set(username="shop", password=PASSWORD, database="shop")
+    empty(service)
+    return shared
 
 
-class CommandLine:
-    """Both programs: each command is tried with one after the other."""
-
-    def __init__(self, forks: Forks) -> None:
-        self.forks = forks
-
-    def run(self, backend: Path, *words: str, program: str, env: dict[str, str]) -> Done:
-        """Run one of them."""
-        return self.forks.run(program, list(words), backend, env)
-
-    def succeeds(self, backend: Path, *words: str, url: URL) -> str:
-        """`alembic <words>` exits 0; returns what it printed."""
-        return succeed(self.run(backend, *words, program="alembic", env=environment(url)))
-
-    def fails(
-        self,
-        backend: Path,
-        *words: str,
-        code: int,
-        error: str,
-        remedy: str,
-        url: URL | None = None,
-        variables: dict[str, str] | None = None,
-    ) -> str:
-        """Both end with this problem in two lines; returns the second, what to type next."""
-        env = environment(url) | (variables or {})
-        for program in PROGRAMS:
-            done = self.run(backend, *words, program=program, env=env)
-            shown = f"{program}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-            lines = [line for line in done.stderr.splitlines() if not line.startswith("INFO ")]
-            assert [line[:7] for line in lines] == ["Error: ", "Next:  "], shown
-            assert re.search(error, lines[0]), shown
-            assert re.search(remedy, lines[1]), shown
-            assert done.returncode == code, shown
-            for secret in {PASSWORD, url.password if url else None} - {None}:
-                assert str(secret) not in done.stdout + done.stderr
-        return lines[1].removeprefix("Next:  ")
-
-    def follow(self, backend: Path, remedy: str, url: URL) -> None:
-        """Type the command that the second line begins with; then the sentence may go on."""
-        command, words = re.split(r" joins| goes on|$", remedy)[0], []
-        program, *words = shlex.split(command)
-        assert program == "alembic"
-        self.succeeds(backend, *words, url=url)
+def run(service: Service, *args: str, program: str = "app.migrate", **variables: str) -> Done:
+    """One of PROGRAMS, from scratch."""
+    done = forks().run(program, list(args), service.backend, service.environment(**variables))
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture(scope="module")
-def cli() -> CommandLine:
-    """One for all tests, which is what makes them quick."""
-    return CommandLine(forks())
-
-
-# --- settings ------------------------------------------------------------------------------------
-
-FIVE = {"POSTGRES_USER": "me", "POSTGRES_PASSWORD": PASSWORD, "POSTGRES_DB": "shop"}
-
-
-@pytest.mark.parametrize(
-    ("variables", "error"),
-    [
-        ({}, "POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB not set"),
-        ({**FIVE, "POSTGRES_PORT": PASSWORD}, "POSTGRES_PORT: "),
-        ({"DATABASE_URL": f"me:{PASSWORD}@localhost/shop"}, "DATABASE_URL is not of the form"),
-        (
-            {**FIVE, "POSTGRES_PASSWORD_FILE": "/no/such", "POSTGRES_PASSWORD": ""},
-            "_FILE cannot be",
-        ),
-        (
-            {**FIVE, "POSTGRES_HOST": "127.0.0.1", "MIGRATION_LOCK_WAIT": "x"},
-            "MIGRATION_LOCK_WAIT: ",
-        ),
-    ],
-)
-def test_a_missing_or_malformed_variable(
-    cli: CommandLine, backend: Path, variables: dict[str, str], error: str
+@pytest.mark.parametrize("situation", SITUATIONS, ids=str)
+def test_a_situation_is_explained_at_every_door_and_then_goes_well(
+    situation: Situation, stage: Stage, guide: Guide
 ) -> None:
-    cli.fails(
-        backend,
-        "upgrade",
-        "head",
-        code=ExitCode.USAGE,
-        error=error,
-        remedy=r"set it in the environment or in \.env",
-        variables=variables,
+    row, service = guide[situation.row], stage.service
+    # What may pass is waited for; this ends a test by its limit where waiting is in vain.
+    wait = {} if row.exit_code in TRANSIENT else {"MIGRATION_CONNECT_WAIT": "3600"}
+    with ExitStack() as stack:
+        for how in situation.how:
+            stack.enter_context(how(stage))
+        for program in PROGRAMS if situation.args else []:
+            done = run(service, *situation.args, program=program, **wait)
+            row.check(done, whole=False)
+            cause, remedy = sentence(done)
+            assert re.search(situation.cause, cause), cause
+            assert re.search(situation.remedy, remedy), remedy
+            others = done.stderr.splitlines()[:-2]
+            assert all(line.startswith("INFO ") for line in others), done
+        if situation.ask:
+            ask(service, situation, row.exit_code)
+        if situation.follow:
+            row.follow(service, *situation.args)
+    if situation.args and not situation.follow:
+        row.follow(service)
+
+
+def ask(service: Service, situation: Situation, exit_code: int) -> None:
+    """Both drivers' errors have that cause and exit code, and a next step."""
+    dsn = service.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    done = forks().run("ask", [dsn, situation.ask], service.backend, service.environment())
+    assert done.returncode == 0, done
+    assert PASSWORD not in done.stdout + done.stderr, done
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == 2, done
+    for code, transient, cause, remedy in answers:
+        assert (code, transient) == (exit_code, exit_code in TRANSIENT), cause
+        assert re.search(situation.cause, cause), cause
+        assert remedy
+
+
+def test_every_row_is_played_and_every_exit_code_has_one(guide: Guide) -> None:
+    files = Path(__file__).parent.glob("test_*.py")
+    played = {s for f in files for s in re.findall(r'guide\["(.+?)"\]', f.read_text("utf-8"))}
+    assert played | {situation.row for situation in SITUATIONS} == set(guide)
+    codes = [row.exit_code for row in guide.values()]
+    assert codes == sorted(codes), "a reader looks a code up"
+    documented = set(map(int, template_module("app.migrate.errors").ExitCode))
+    assert set(codes) == documented | {128 + signal.SIGKILL}
+
+
+# --- no errors, and those of other programs ------------------------------------------------------
+
+
+def test_an_upgrade_and_one_with_nothing_pending(guide: Guide, stage: Stage) -> None:
+    row, service = guide["revisions were applied"], stage.service
+    with revision()(stage):
+        row.check(service.migrate())
+        guide["nothing is pending"].check(service.migrate())
+    row.follow(service)
+
+
+def test_a_model_outside_of_app_models_goes_unnoticed(guide: Guide, stage: Stage) -> None:
+    assert stage.service.migrate().returncode == 0
+    with file("app/thing.py", THING, THING)(stage):
+        guide["a changed model goes unnoticed"].check(run(stage.service, "check"))
+    with file(MODEL, THING, THING)(stage):
+        assert "add_table things" in run(stage.service, "check").stderr
+
+
+def test_psql_before_the_first_migration(guide: Guide, stage: Stage, postgres: ModuleType) -> None:
+    row = guide["psql before the first migration"]
+
+    def psql() -> Done:
+        dsn = stage.service.url.render_as_string(hide_password=False)
+        words = [postgres.find_binaries() / "psql", dsn, "-c", "SELECT * FROM alembic_version"]
+        done = subprocess.run(words, check=False, capture_output=True, text=True)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    row.check(psql())
+    row.follow(stage.service)
+    assert psql().returncode == 0
+
+
+def test_an_error_that_nobody_foresaw(guide: Guide, stage: Stage) -> None:
+    with file("alembic/env.py", '"""', 'raise RuntimeError(\'of mine\')\n"""')(stage):
+        done = run(stage.service)
+    guide["an unexpected error"].check(done)
+    assert done.stderr.endswith("RuntimeError: of mine\n")
+
+
+def test_a_misspelt_command_is_refused_with_the_usage(guide: Guide, stage: Stage) -> None:
+    row = guide["a misspelt command"]
+    row.check(*(run(stage.service, "upgarde", program=program) for program in PROGRAMS))
+    row.follow(stage.service)
+
+
+def test_one_of_several_hosts_is_enough(stage: Stage) -> None:
+    right = stage.service.url
+    query = {"host": [f"127.0.0.1:{free_port()}", f"{right.host}:{right.port}"]}
+    stage.service.url = URL.create(
+        "postgresql", right.username, right.password, database=right.database, query=query
     )
-
-
-@pytest.mark.parametrize(
-    ("rest", "error"),
-    [
-        ("127.0.0.1/shop?schema=public", 'invalid connection option "schema"'),
-        ("127.0.0.1/shop?sslmode=maybe", 'invalid sslmode value: "maybe"'),
-        ("127.0.0.1:99999/shop", 'invalid port number: "99999"'),
-    ],
-)
-def test_a_url_that_libpq_refuses(cli: CommandLine, backend: Path, rest: str, error: str) -> None:
-    cli.fails(
-        backend,
-        "upgrade",
-        "head",
-        code=ExitCode.USAGE,
-        error=f"the settings cannot be used: {error}",
-        remedy="mend DATABASE_URL",
-        variables={"DATABASE_URL": f"postgresql://me:{PASSWORD}@{rest}"},
-    )
-
-
-def test_an_env_file_of_another_encoding(cli: CommandLine, own: Path) -> None:
-    (own.parent / ".env").write_bytes("POSTGRES_USER=müller\n".encode("latin-1"))
-    cli.fails(
-        own,
-        "current",
-        code=ExitCode.USAGE,
-        error=r"cannot be used: \.env: 'utf-8' codec can't decode",
-        remedy=r"save \.env as UTF-8, where this user may read it",
-    )
-
-
-def test_a_list_that_is_not_json(cli: CommandLine, own: Path) -> None:
-    config = own / "app" / "core" / "config.py"
-    line = "    # Your own fields below this line.\n"
-    config.write_text(config.read_text().replace(line, f"{line}    origins: list[str] = []\n"))
-    cli.fails(
-        own,
-        "current",
-        code=ExitCode.USAGE,
-        error='cannot be used: error parsing value for field "origins"',
-        remedy="set it in the environment or in .env",
-        variables={**FIVE, "ORIGINS": "shop.example"},
-    )
-
-
-# --- connecting ----------------------------------------------------------------------------------
-
-
-@contextmanager
-def silent_server() -> Generator[int]:
-    """A port where a connection is taken and closed again, by no PostgreSQL."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def close_all() -> None:
-            while True:
-                try:
-                    server.accept()[0].close()
-                except OSError:
-                    return
-
-        thread = Thread(target=close_all, daemon=True)
-        thread.start()
-        yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
-    thread.join()
-
-
-def test_one_of_several_hosts_is_enough(cli: CommandLine, backend: Path, url: URL) -> None:
-    hosts = [f"127.0.0.1:{free_port()}", f"{url.host}:{url.port}"]
-    cli.succeeds(backend, "current", url=url.set(host=None, port=None, query={"host": hosts}))
-
-
-def test_a_wrong_password(cli: CommandLine, backend: Path, url: URL) -> None:
-    cli.fails(
-        backend,
-        "upgrade",
-        "head",
-        url=url.set(password=PASSWORD),
-        code=ExitCode.REFUSED,
-        error=rf"PostgreSQL at {url.host}:{url.port}: .* refused the password of user postgres",
-        remedy="volume keeps the first one",
-    )
-
-
-def test_no_password(cli: CommandLine, backend: Path, url: URL) -> None:
-    cli.fails(
-        backend,
-        "current",
-        url=URL.create("postgresql", "postgres", None, url.host, url.port, url.database),
-        code=ExitCode.REFUSED,
-        error="wants a password",
-        remedy="set POSTGRES_PASSWORD",
-    )
-
-
-def test_an_unknown_user(cli: CommandLine, backend: Path, url: URL) -> None:
-    cli.fails(
-        backend,
-        "upgrade",
-        "head",
-        url=url.set(username="stranger"),
-        code=ExitCode.REFUSED,
-        error="user stranger",
-        remedy="POSTGRES_PASSWORD",
-    )
-
-
-def test_an_unknown_database(cli: CommandLine, backend: Path, url: URL) -> None:
-    cli.fails(
-        backend,
-        "upgrade",
-        "head",
-        url=url.set(database="shop"),
-        code=ExitCode.REFUSED,
-        error=f"{url.port}: the server has no database shop$",
-        remedy="POSTGRES_DB .*createdb .* shop'$",
-    )
-
-
-def test_an_unknown_host(cli: CommandLine, backend: Path) -> None:
-    cli.fails(
-        backend,
-        "upgrade",
-        "head",
-        url=URL.create("postgresql", "me", PASSWORD, "no-such-host.invalid", 5432, "shop"),
-        code=ExitCode.UNREACHABLE,
-        error=r"the host name no-such-host\.invalid is not known",
-        remedy="check POSTGRES_HOST",
-    )
-
-
-@pytest.mark.parametrize("port", [None, 28000, 53300])  # two SQLSTATEs have these numbers
-def test_a_port_where_nobody_listens(cli: CommandLine, backend: Path, port: int | None) -> None:
-    port = port or free_port()
-    cli.fails(
-        backend,
-        "upgrade",
-        "head",
-        url=URL.create("postgresql", "me", PASSWORD, "127.0.0.1", port, "shop"),
-        code=ExitCode.UNREACHABLE,
-        error=rf"PostgreSQL at 127\.0\.0\.1:{port}: nothing answers",
-        remedy="docker compose up --wait postgres",
-    )
-
-
-def test_a_port_where_somebody_else_listens(cli: CommandLine, backend: Path) -> None:
-    with silent_server() as port:
-        cli.fails(
-            backend,
-            "upgrade",
-            "head",
-            url=URL.create("postgresql", "me", PASSWORD, "127.0.0.1", port, "shop"),
-            code=ExitCode.UNREACHABLE,
-            error=r"PostgreSQL at 127\.0\.0\.1:\d+: .*(failed|broke off|closed)",
-            remedy="check",
-        )
-
-
-def test_no_right_to_create_tables(
-    cli: CommandLine, backend: Path, new_database: NewDatabase
-) -> None:
-    url = new_database()
-    execute(url, f"CREATE ROLE limited LOGIN PASSWORD '{PASSWORD}'")
-    execute(url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-    try:
-        cli.fails(
-            backend,
-            "upgrade",
-            "head",
-            url=url.set(username="limited", password=PASSWORD),
-            code=ExitCode.REFUSED,
-            error="permission denied for schema public",
-            remedy="grant the right, or set MIGRATION_DATABASE_URL",
-        )
-    finally:
-        execute(url, "DROP ROLE limited")
-
-
-def test_no_right_to_connect(cli: CommandLine, backend: Path, new_database: NewDatabase) -> None:
-    url = new_database()
-    execute(url, f"CREATE ROLE outsider LOGIN PASSWORD '{PASSWORD}'")
-    execute(url, f"REVOKE CONNECT ON DATABASE {url.database} FROM PUBLIC")
-    try:
-        cli.fails(
-            backend,
-            "upgrade",
-            "head",
-            url=url.set(username="outsider", password=PASSWORD),
-            code=ExitCode.REFUSED,
-            error="does not let this user in",
-            remedy="check POSTGRES_USER",
-        )
-    finally:
-        execute(url, "DROP ROLE outsider")
-
-
-def test_another_migration_holds_the_lock(cli: CommandLine, backend: Path, url: URL) -> None:
-    holder = psycopg2.connect(url.render_as_string(hide_password=False), application_name="holder")
-    try:
-        with holder.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s)", [int.from_bytes(b"alembic", "big")])
-        cli.fails(
-            backend,
-            "upgrade",
-            "head",
-            url=url,
-            code=ExitCode.LOCKED_OUT,
-            error=rf"held the lock for 0 s: pid {holder.info.backend_pid} \(holder\)",
-            remedy="set MIGRATION_LOCK_WAIT",
-            variables={"MIGRATION_LOCK_WAIT": "0"},
-        )
-    finally:
-        holder.close()
-
-
-# --- history -------------------------------------------------------------------------------------
-
-
-def test_several_heads(cli: CommandLine, own: Path, new_database: NewDatabase) -> None:
-    url = new_database()
-    write_revision(own, "left", "pass")
-    write_revision(own, "right", "pass")
-    remedy = cli.fails(
-        own,
-        "upgrade",
-        "head",
-        url=url,
-        code=ExitCode.HISTORY,
-        error="two revisions have the same parent, so that there are several heads",
-        remedy='^Next:  alembic merge heads -m "merge" joins them$',
-    )
-    cli.follow(own, remedy, url)
-    cli.succeeds(own, "upgrade", "head", url=url)
-    assert len(execute(url, "SELECT version_num FROM alembic_version")) == 1
-
-
-@pytest.mark.parametrize("words", ["history", "heads", "revision -m x", "merge heads -m x"])
-def test_what_needs_no_database_is_explained_by_app_migrate(
-    cli: CommandLine, own: Path, words: str
-) -> None:
-    """Here `alembic` has words of its own, or none: it does not read env.py."""
-    broken = write_revision(own, "broken", "pass")
-    text = broken.read_text()
-    for change, code, error in [
-        (("from alembic import op", "import nowhere"), ExitCode.USAGE, "No module named 'nowhere'"),
-        (("'baseline'", "'gone'"), ExitCode.HISTORY, "names 'gone' as the one before it"),
-    ]:
-        broken.write_text(text.replace(*change))
-        done = cli.run(own, *shlex.split(words), program="app.migrate", env=environment())
-        assert done.returncode == code, done.stderr
-        assert error in done.stderr
-        assert [line[:7] for line in done.stderr.splitlines()] == ["Error: ", "Next:  "]
-
-
-def test_the_database_is_newer_than_the_code(
-    cli: CommandLine, backend: Path, new_database: NewDatabase
-) -> None:
-    url = new_database()
-    cli.succeeds(backend, "upgrade", "head", url=url)
-    execute(url, "UPDATE alembic_version SET version_num = 'fedcba987654'")
-    for words in (["upgrade", "head"], ["downgrade", "base"]):
-        cli.fails(
-            backend,
-            *words,
-            url=url,
-            code=ExitCode.HISTORY,
-            error="no revision fedcba987654 in alembic/versions: the database is newer",
-            remedy=r"git log --all -- '\*fedcba987654\*'.*alembic history",
-        )
-    cli.succeeds(backend, "history", url=url)
-
-
-def test_an_unknown_destination(cli: CommandLine, backend: Path, url: URL) -> None:
-    cli.fails(
-        backend,
-        "upgrade",
-        "0ff",
-        url=url,
-        code=ExitCode.HISTORY,
-        error="no revision 0ff",
-        remedy="alembic history",
-    )
-
-
-def test_a_revision_after_one_that_is_missing(cli: CommandLine, own: Path, url: URL) -> None:
-    write_revision(own, "orphan", "pass", down_revision="lost")
-    cli.fails(
-        own,
-        "upgrade",
-        "head",
-        url=url,
-        code=ExitCode.HISTORY,
-        error="20270101_0000_orphan_made_by_a_test.py names 'lost' as the one before it, "
-        "and there is no such revision",
-        remedy="mend down_revision",
-    )
-
-
-def test_the_database_is_behind(cli: CommandLine, backend: Path, new_database: NewDatabase) -> None:
-    for words in (["current", "--check-heads"], ["check"]):
-        url = new_database()
-        remedy = cli.fails(
-            backend,
-            *words,
-            url=url,
-            code=ExitCode.PENDING,
-            error="the database is not at this code's head",
-            remedy="^Next:  alembic upgrade head$",
-        )
-        cli.follow(backend, remedy, url)
-        cli.succeeds(backend, *words, url=url)
-
-
-def test_the_models_and_the_revisions_differ(
-    cli: CommandLine, own: Path, new_database: NewDatabase
-) -> None:
-    url = new_database()
-    cli.succeeds(own, "upgrade", "head", url=url)
-    (own / "app" / "models" / "thing.py").write_text(
-        "from sqlalchemy.orm import Mapped, mapped_column\n"
-        "from app.core.database import Base\n\n\n"
-        "class Thing(Base):\n"
-        '    __tablename__ = "things"\n\n'
-        "    id: Mapped[int] = mapped_column(primary_key=True)\n"
-    )
-    remedy = cli.fails(
-        own,
-        "check",
-        url=url,
-        code=ExitCode.DRIFT,
-        error="the models and the revisions differ: add_table things$",
-        remedy='^Next:  alembic revision --autogenerate -m "what changed"$',
-    )
-    cli.follow(own, remedy, url)
-    cli.succeeds(own, "upgrade", "head", url=url)
-    cli.succeeds(own, "check", url=url)
-
-
-# --- code ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("code", "error"),
-    [
-        ("import no_such_package\n", r"No module named 'no_such_package' \(.*, line 2\)"),
-        ("from app.core.database import Bas\n", r"cannot import name 'Bas' .*\(.*, line 2\)"),
-        ("class Broken(Base):\n", r"(SyntaxError|IndentationError): .* \(.*, line 2\)"),
-        ("x: Mapped[int]\n", r"NameError: .* in .*, line 2"),
-    ],
-)
-def test_a_model_that_cannot_be_imported(
-    cli: CommandLine, own: Path, new_database: NewDatabase, code: str, error: str
-) -> None:
-    url = new_database()
-    cli.succeeds(own, "upgrade", "head", url=url)
-    (own / "app" / "models" / "broken.py").write_text(f"# A comment.\n{code}")
-    cli.fails(
-        own,
-        "check",
-        url=url,
-        code=ExitCode.USAGE,
-        error=error.replace(".*, line", "app/models/broken.py, line"),
-        remedy="mend that line",
-    )
-
-
-def test_a_config_that_cannot_be_imported(cli: CommandLine, own: Path, url: URL) -> None:
-    config = own / "app" / "core" / "config.py"
-    config.write_text("import no_such_package\n" + config.read_text())
-    cli.fails(
-        own,
-        "upgrade",
-        "head",
-        url=url,
-        code=ExitCode.USAGE,
-        error=r"No module named 'no_such_package' \(app/core/config\.py, line 1\)",
-        remedy="mend that line; for a missing package: add it to pyproject.toml",
-    )
-
-
-def test_a_syntax_error_in_a_revision(cli: CommandLine, own: Path, url: URL) -> None:
-    file = write_revision(own, "broken", "op.execute('SELECT 1'")
-    cli.fails(
-        own,
-        "upgrade",
-        "head",
-        url=url,
-        code=ExitCode.USAGE,
-        error=rf"SyntaxError: .* \(alembic/versions/{file.name}, line 12\)",
-        remedy="mend that line",
-    )
-
-
-def test_a_statement_that_the_server_refuses(
-    cli: CommandLine, own: Path, new_database: NewDatabase
-) -> None:
-    url = new_database()
-    good = 'op.execute("CREATE TABLE kept (id int)")'
-    write_revision(own, "good", good)
-    file = write_revision(own, "bad", 'op.execute("ALTER TABLE lost ADD x int")', "good")
-    cli.fails(
-        own,
-        "upgrade",
-        "head",
-        url=url,
-        code=ExitCode.FAILED,
-        error=rf'relation "lost" does not exist in alembic/versions/{file.name}, line 12; '
-        "the statement: ALTER TABLE lost ADD x int",
-        remedy="mend the revision, then alembic upgrade head; earlier revisions are kept",
-    )
-    assert execute(url, "SELECT version_num FROM alembic_version") == [("good",)]
-    file.write_text(file.read_text().replace("ALTER TABLE lost", "ALTER TABLE kept"))
-    cli.succeeds(own, "upgrade", "head", url=url)
-
-
-def test_a_downgrade_that_fails_is_not_answered_by_an_upgrade(
-    cli: CommandLine, own: Path, new_database: NewDatabase
-) -> None:
-    url = new_database()
-    file = write_revision(own, "bad", "pass")
-    text = file.read_text()
-    file.write_text(text[: text.rindex("pass")] + 'op.execute("ALTER TABLE lost ADD x int")\n')
-    cli.succeeds(own, "upgrade", "head", url=url)
-    cli.fails(
-        own,
-        "downgrade",
-        "base",
-        url=url,
-        code=ExitCode.FAILED,
-        error='relation "lost" does not exist',
-        remedy="mend the revision, then alembic downgrade <revision>; earlier revisions are kept",
-    )
-
-
-def test_an_exception_in_a_revision(cli: CommandLine, own: Path, url: URL) -> None:
-    file = write_revision(own, "bad", "raise ZeroDivisionError('by zero')")
-    cli.fails(
-        own,
-        "upgrade",
-        "head",
-        url=url,
-        code=ExitCode.FAILED,
-        error=rf"ZeroDivisionError: by zero in alembic/versions/{file.name}, line 12",
-        remedy=r"'alembic --raiseerr \.\.\.'",
-    )
+    assert run(stage.service, "current").returncode == 0
+
+
+# --- more than one run ---------------------------------------------------------------------------
+
+
+def test_a_server_is_waited_for_and_the_wait_is_told_once(stage: Stage) -> None:
+    with stopped(stage):
+        done = stage.service.migrate(MIGRATION_CONNECT_WAIT="1")
+        assert done.stderr.count("trying again for 1 s") == 1, done
+        waiting = stage.service.start(MIGRATION_CONNECT_WAIT="3600")
+        until(lambda: "trying again" in waiting.stderr())
+    done = waiting.wait()
+    assert done.returncode == 0, done
+    assert stage.service.version() == ["baseline"]
+
+
+def test_a_server_that_shuts_down_lets_nobody_in(guide: Guide, stage: Stage) -> None:
+    with connected(stage.service.url):
+        stage.server.send(signal.SIGTERM)  # and waits for this session to end
+        until(lambda: not can_connect(stage))
+        done = stage.service.migrate()
+    stage.server.stop()
+    stage.server.start()
+    guide["the server starts or stops"].check(done)
+    guide["the server starts or stops"].follow(stage.service)
+
+
+def test_a_connection_that_breaks_while_it_waits(guide: Guide, stage: Stage) -> None:
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ="
+    with connected(stage.service.url, f"SELECT pg_advisory_lock({LOCK})"):
+        running = stage.service.start()
+        until(lambda: "Waiting for another migration" in running.stderr())
+        execute(stage.server.url, f"{kill} 'migrate'")
+        guide["the connection breaks"].check(running.wait())
+    guide["the connection breaks"].follow(stage.service)
+
+
+def test_what_was_applied_before_a_failure_stays(stage: Stage) -> None:
+    with (
+        revision("op.execute('CREATE TABLE kept ()')", name="kept")(stage),
+        revision("op.execute('ALTER TABLE lost ADD x int')", parent="kept")(stage),
+    ):
+        assert run(stage.service).returncode == 10
+        assert stage.service.version() == ["kept"]
+        assert stage.service.sql("SELECT count(*) FROM kept") == [(0,)]
+
+
+@pytest.mark.parametrize("args", ["history", "heads", "revision -m x", "merge heads -m x"])
+def test_what_needs_no_database_is_explained_by_app_migrate(stage: Stage, args: str) -> None:
+    """Here `alembic` prints its own errors: it does not read env.py."""
+    with revision(parent="gone")(stage):
+        done = run(stage.service, *args.split())
+        assert "its down_revision 'gone' does not exist" in sentence(done)[0]
+        assert done.returncode == 8
+    with revision("", name="broken")(stage):
+        [path] = stage.service.versions.glob("*_broken_*")
+        path.write_text("import nowhere\n")
+        done = run(stage.service, *args.split())
+        assert "No module named 'nowhere'" in sentence(done)[0]
+        assert done.returncode == 2
+
+
+def test_a_session_that_its_role_times_out_is_no_broken_network(stage: Stage) -> None:
+    """With asyncpg; psycopg2 loses what the server said."""
+    limit = "ALTER ROLE shop {} transaction_timeout"
+    with sql(f"{limit.format('SET')} = 100", limit.format("RESET"))(stage):
+        dsn = stage.service.url.render_as_string(hide_password=False)
+        arguments = [dsn, "SELECT pg_sleep(9)"]
+        done = forks().run("ask", arguments, stage.service.backend, stage.service.environment())
+    code, transient, cause, remedy = json.loads(done.stdout.splitlines()[1])
+    assert cause == "terminating connection due to transaction timeout (PostgreSQL)"
+    assert (code, transient) == (10, False)
+    assert remedy.startswith("lift that timeout")
 
 
 # --- how it is said ------------------------------------------------------------------------------
 
 
-def test_a_traceback_is_shown_on_request_and_holds_no_password(
-    cli: CommandLine, backend: Path, url: URL
+def test_a_traceback_is_shown_on_request_and_holds_no_password(stage: Stage) -> None:
+    with url(password=f"{PASSWORD}!")(stage):
+        for program in PROGRAMS:
+            done = run(stage.service, "--raiseerr", "upgrade", "head", program=program)
+            assert done.returncode == 1
+            assert "Traceback (most recent call last)" in done.stderr
+            assert PASSWORD not in done.stdout + done.stderr
+
+
+def test_the_command_that_creates_the_database_survives_the_shell(stage: Stage) -> None:
+    name = """it's "a" $(touch x); b"""
+    with url(database=name)(stage):
+        remedy = sentence(run(stage.service, MIGRATE_COMMAND=COMPOSE))[1]
+    words = shlex.split(remedy[remedy.index("docker compose exec") :])
+    assert words[:-1] == ["docker", "compose", "exec", "postgres", "sh", "-c"]
+    assert shlex.split(words[-1])[-1] == name
+
+
+def test_control_characters_of_a_statement_do_not_reach_the_terminal(stage: Stage) -> None:
+    with statement("SELECT '\x1b[31m\x07' FROM nothing")(stage):
+        cause = sentence(run(stage.service))[0]
+    assert r"SELECT '\x1b[31m\x07' FROM nothing" in cause
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        url(username="x"),
+        url(port=1),
+        url(database="x"),
+        file("app/core/config.py", "", "import x\n"),
+    ],
+)
+def test_in_the_production_image_only_what_it_has_is_named(
+    how: How, stage: Stage, tmp_path: Path
 ) -> None:
-    for program in PROGRAMS:
-        env = environment(url.set(password=PASSWORD))
-        done = cli.run(backend, "--raiseerr", "upgrade", "head", program=program, env=env)
-        assert done.returncode == 1
-        assert "Traceback (most recent call last)" in done.stderr
-        assert PASSWORD not in done.stdout + done.stderr
+    image = copy(stage.service.backend, tmp_path, stage.service.url)
+    shutil.rmtree(image.backend / "testing")
+    with how(Stage(image, stage.server)):
+        remedy = sentence(run(image))[1]
+    assert not re.search(r"docker|testing|\balembic ", remedy), remedy
 
 
-def test_the_next_command_is_the_one_that_was_typed(
-    cli: CommandLine, backend: Path, new_database: NewDatabase
-) -> None:
-    cli.fails(
-        backend,
-        "current",
-        "--check-heads",
-        url=new_database(),
-        code=ExitCode.PENDING,
-        error="not at this code's head",
-        remedy="^Next:  docker compose run --rm migrate upgrade head$",
-        variables={"MIGRATE_COMMAND": "docker compose run --rm migrate"},
-    )
+def can_connect(stage: Stage) -> bool:
+    try:
+        execute(stage.service.url, "SELECT 1")
+    except psycopg2.OperationalError:
+        return False
+    return True
 
 
-def test_a_misspelt_command_is_refused_with_the_usage(cli: CommandLine, backend: Path) -> None:
-    for program in PROGRAMS:
-        done = cli.run(backend, "upgarde", program=program, env=environment())
-        assert done.returncode == ExitCode.USAGE
-        assert "invalid choice: 'upgarde'" in done.stderr
-        assert "Traceback" not in done.stderr
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

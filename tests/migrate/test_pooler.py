@@ -71,7 +71,7 @@ def pgbouncer(url: URL, port: int, **settings: str) -> Generator[URL]:
     [("transaction", ""), *((m, "options") for m in ("transaction", "session", "statement"))],
 )
 def test_a_pooler_is_refused(service: Service, mode: str, ignored: str, guide: Guide) -> None:
-    row = guide["a pooler stands before the server"]
+    row = guide["a pooler in front of the server"]
     port = free_port()
     settings = {"pool_mode": mode, "ignore_startup_parameters": f"extra_float_digits,{ignored}"}
     with pgbouncer(service.url, port, **settings) as pooled:

@@ -41,7 +41,7 @@ def test_readiness_names_what_is_pending(service: Service) -> None:
     first = service.add("one", "pass")
     names = f"20261122_0000_baseline_empty_schema, {first.stem}"
     cause = f"the database is not at this code's head; pending: {names}"
-    assert ask(service) == [6, cause, "alembic upgrade head"]
+    assert ask(service) == [6, cause, "python -m app.migrate upgrade head"]
     assert service.migrate().returncode == 0
     assert ask(service) is None
     second = service.add("two", "pass")

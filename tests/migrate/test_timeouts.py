@@ -98,7 +98,7 @@ def test_readers_go_on_while_an_alter_waits_behind_a_long_transaction(
 
 
 def test_when_the_retries_run_out_the_blocker_is_named(service: Service, guide: Guide) -> None:
-    row = guide["a table's locks are not to be had"]
+    row = guide["another session holds a table's lock"]
     service.add("items", ITEMS)
     service.add("kept", 'op.execute("CREATE TABLE kept ()")')
     assert service.migrate("upgrade", "items").returncode == 0
@@ -213,7 +213,7 @@ def test_each_try_has_the_timeout_again(service: Service) -> None:
 
 
 def test_an_invalid_index_is_named_until_it_is_mended(service: Service, guide: Guide) -> None:
-    row = guide["an index or a constraint is left half done"]
+    row = guide["an invalid index or an unvalidated constraint"]
     service.add("items", ITEMS)
     assert service.migrate().returncode == 0
     service.sql("UPDATE items SET name = 'the same'")
@@ -254,7 +254,7 @@ def test_a_revision_whose_index_failed_can_be_run_again(service: Service) -> Non
 def test_an_unvalidated_constraint_is_named_unless_it_says_why(
     service: Service, guide: Guide
 ) -> None:
-    row = guide["an index or a constraint is left half done"]
+    row = guide["an invalid index or an unvalidated constraint"]
     service.add("items", ITEMS)
     service.add(
         "positive",

@@ -241,7 +241,7 @@ def test_the_development_server_runs_until_it_is_stopped(made: Made) -> None:
     ("variables", "cause"),
     [
         ({"POSTGRES_HOST": "elsewhere"}, "another server"),
-        ({"POSTGRES_PASSWORD": "other"}, "refused the password of user demo_shop_user"),
+        ({"POSTGRES_PASSWORD": "other"}, "password authentication failed for user demo_shop_user"),
         ({"POSTGRES_PORT": "none"}, "POSTGRES_PORT"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -1,12 +1,13 @@
 """The vocabulary of failure: what every module raises, and how a command ends."""
 
 import os
-import sys
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
 BACKEND = Path(__file__).resolve().parents[2]
+AGAIN = "run the same command again; it continues after the last committed revision"
 
 
 class ExitCode(IntEnum):
@@ -36,6 +37,10 @@ class Problem:
     exit_code: ExitCode
     transient: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cause", printable(self.cause))
+        object.__setattr__(self, "remedy", printable(self.remedy))
+
     def __str__(self) -> str:
         return f"Error: {self.cause}\nNext:  {self.remedy}"
 
@@ -48,11 +53,30 @@ class MigrationError(Exception):
         self.problem = problem
 
 
-def command(words: str) -> str:
-    """The Alembic command `words` as this person types it: on the host, or through Compose."""
-    return f"{os.environ.get('MIGRATE_COMMAND', 'alembic')} {words}"
+def command(arguments: str) -> str:
+    """The command line for Alembic's `arguments`: through Compose, or in this folder."""
+    return f"{os.environ.get('MIGRATE_COMMAND', 'python -m app.migrate')} {arguments}"
+
+
+# A statement may have been cut off within its quotes, so that their end may be missing.
+_SECRETS = [
+    (r"(password\s*=\s*)''.*?(?:''|\Z)", r"\1***"),  # a connection string within a statement
+    (r"(password\s*=?\s*(?:E|U&)?)'(?:[^'\\]|''|\\.)*'?", r"\1'***'"),
+    (r"(password\s*=?\s*)(\$\w*\$).*?(?:\2|\Z)", r"\1'***'"),
+    (r"(password\s+)\"[^\"]*\"?", r"\1'***'"),
+    (r"(password\s*=\s*)(?!')(?:[^\s'\"&]|'')+", r"\1***"),
+    (r"(://[^\s:@/]*:)\S*@", r"\1***@"),
+]
+
+
+def printable(text: str) -> str:
+    """`text` in one line without passwords; control characters, another session's, are escaped."""
+    for pattern, replacement in _SECRETS:
+        text = re.sub(pattern, replacement, text, flags=re.IGNORECASE | re.DOTALL)
+    text = re.sub(r"[^\S ]+", " ", text)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def unfinished() -> str:
-    """The command that does what is left: a downgrade is not answered by an upgrade."""
-    return command("downgrade <revision>" if "downgrade" in sys.argv[1:] else "upgrade head")
+    """AGAIN, for a caller that has yet to be changed."""
+    return AGAIN
