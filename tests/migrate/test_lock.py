@@ -96,7 +96,7 @@ def test_the_wait_for_the_lock_ends_and_names_the_holder(service: Service, guide
     ):
         assert f"pid {pid} (migrate), since " in stderr, locked_out
         assert "SELECT pg_sleep(30)" in stderr
-    assert "Next:  wait for it, then alembic upgrade head" in locked_out.stderr
+    assert "Next:  wait for it, then run the same command again" in locked_out.stderr
     for words in (["current"], ["history"], ["check"], ["heads"], ["log"]):
         # A wait of five minutes for the lock would end this test by its own limit.
         done = service.migrate(*words, MIGRATION_LOCK_WAIT="300")
