@@ -275,11 +275,15 @@ def test_what_needs_no_database_is_explained_by_app_migrate(stage: Stage, args: 
 
 
 def test_a_session_that_its_role_times_out_is_no_broken_network(stage: Stage) -> None:
-    """With asyncpg; psycopg2 loses what the server said."""
-    limit = "ALTER ROLE shop {} transaction_timeout"
-    with sql(f"{limit.format('SET')} = 100", limit.format("RESET"))(stage):
+    """With asyncpg; psycopg2 loses what the server said. A migration's session has no limits."""
+    limits = ["transaction_timeout", "idle_in_transaction_session_timeout", "statement_timeout"]
+    wrong = [f"ALTER ROLE shop SET {limit} = 100" for limit in limits]
+    right = [f"ALTER ROLE shop RESET {limit}" for limit in limits]
+    wait = "time.sleep(0.3); op.execute('SELECT pg_sleep(0.3)')"
+    with sql("; ".join(wrong), "; ".join(right))(stage), revision(wait)(stage):
+        assert run(stage.service).returncode == 0
         dsn = stage.service.url.render_as_string(hide_password=False)
-        arguments = [dsn, "SELECT pg_sleep(9)"]
+        arguments = [dsn, "SET statement_timeout = 0; SELECT pg_sleep(9)"]
         done = forks().run("ask", arguments, stage.service.backend, stage.service.environment())
     code, transient, cause, remedy = json.loads(done.stdout.splitlines()[1])
     assert cause == "terminating connection due to transaction timeout (PostgreSQL)"

@@ -222,7 +222,10 @@ def test_an_invalid_index_is_named_until_it_is_mended(service: Service, guide: G
     for words in ([], ["upgrade", "head"], ["upgrade", "items"]):
         done = service.migrate(*words)
         row.check(done)
-        assert "something is left unfinished: index ix_items_name is invalid" in done.stderr, done
+        assert (
+            "the migration left invalid objects behind: index ix_items_name is invalid"
+            in done.stderr
+        ), done
         assert "DROP INDEX CONCURRENTLY" in done.stderr
     service.add("name", 'op.execute("DROP INDEX ix_items_name")')
     row.follow(service)

@@ -1,4 +1,4 @@
-"""A migration's connection: waits for a server on its way, fails at once where waiting is vain."""
+"""A migration's connection: retries while the server starts, fails fast where that cannot help."""
 
 import os
 from collections.abc import Callable, Generator
@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from app.migrate.attempts import Attempts
-from app.migrate.errors import ExitCode, MigrationError, Problem
-from app.migrate.explain import explain
+from app.migrate.errors import MigrationError
+from app.migrate.explain import POOLER, explain
 
 # Seconds for one attempt: a silent network cannot hold us, and `docker stop` waits for ten.
 ATTEMPT = 5
@@ -22,23 +22,27 @@ ATTEMPT = 5
 KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4}
 USER_TIMEOUT = {"tcp_user_timeout": 30_000}  # the same for what was sent and not confirmed
 SERVER = USER_TIMEOUT | {f"tcp_{name}": value for name, value in KEEPALIVE.items()}
-SERVER["statement_timeout"] = 0  # the role's is meant for the application
+# The limits of the role are meant for the application.
+SERVER |= dict.fromkeys(
+    ["statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"], 0
+)
 # The server itself ends the statement of a client that has gone, and frees its locks.
 CHECK_CLIENT = "SET client_connection_check_interval = '500ms'"
+NO_LIMIT = "SET transaction_timeout = 0"  # no option, since older servers do not know it
 
 SETTINGS = "settings"  # in `connection.info`: the statements that give a session what we need
 
 
 @contextmanager
 def connect(url: URL, wait: float) -> Generator[Connection]:
-    """A connection of its own, closed at the end.
+    """Its own connection, closed at the end.
 
     Args:
         url: with a synchronous driver, `postgresql+psycopg2`.
         wait: seconds to wait for a server that does not answer yet.
 
     Raises:
-        MigrationError: the server was not there in time, or refused us.
+        MigrationError: the server was not ready in time, or refused us.
     """
     ours = " ".join(f"-c {name}={value}" for name, value in SERVER.items())
     given = url.query.get("options") or os.environ.get("PGOPTIONS", "")
@@ -80,6 +84,9 @@ def _settle(driver: Any, record: Any) -> None:
     _refuse_pooler(driver)
     record.info[SETTINGS] = "SET datestyle = ISO"  # which psycopg2 needs
     with suppress(errors.InvalidParameterValue), driver.cursor() as cursor:
+        if driver.server_version >= 170_000:
+            cursor.execute(NO_LIMIT)
+            record.info[SETTINGS] += f"; {NO_LIMIT}"
         cursor.execute(CHECK_CLIENT)  # refused by a server on Windows, which cannot see it
         record.info[SETTINGS] += f"; {CHECK_CLIENT}"
     driver.autocommit = False
@@ -94,10 +101,4 @@ def _refuse_pooler(driver: Any) -> None:
         cursor.execute("SELECT pg_backend_pid()")
         (true,) = cursor.fetchone()
     if driver.info.backend_pid != true:
-        raise MigrationError(
-            Problem(
-                "a connection pooler stands before the server, and would lose a migration's lock",
-                "set MIGRATION_DATABASE_URL to the address of the server itself",
-                ExitCode.REFUSED,
-            )
-        )
+        raise MigrationError(POOLER)

@@ -27,7 +27,7 @@ _one_at_a_time = threading.Lock()
 _running: list[EnvironmentContext] = []  # one at most
 _SECOND_CALL = Problem(
     "another Alembic command is running in this process, and Alembic can run only one at a time",
-    "run them one after the other, or each in a process of its own",
+    "run them one after the other, or each in its own process",
     ExitCode.USAGE,
 )
 

@@ -75,8 +75,3 @@ def printable(text: str) -> str:
         text = re.sub(pattern, replacement, text, flags=re.IGNORECASE | re.DOTALL)
     text = re.sub(r"[^\S ]+", " ", text)
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def unfinished() -> str:
-    """AGAIN, for a caller that has yet to be changed."""
-    return AGAIN

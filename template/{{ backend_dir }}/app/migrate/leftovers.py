@@ -1,4 +1,4 @@
-"""What a migration must not leave behind: half-built indexes and constraints nobody has checked."""
+"""What a migration must not leave behind: invalid indexes and unvalidated constraints."""
 
 from sqlalchemy import Connection
 
@@ -8,10 +8,10 @@ from app.migrate.record import Recorder
 
 
 def refuse_leftovers(connection: Connection, recorder: Recorder) -> None:
-    """Fail after an upgrade if there are any; after a downgrade they are on their way out.
+    """Fail after an upgrade if there are any; a downgrade may be removing them.
 
     Raises:
-        MigrationError: names each, and what mends it.
+        MigrationError: names each, and how to fix it.
     """
     if recorder.reverted:
         return
@@ -19,7 +19,7 @@ def refuse_leftovers(connection: Connection, recorder: Recorder) -> None:
     if leftovers:
         raise MigrationError(
             Problem(
-                f"something is left unfinished: {'; '.join(leftovers)}",
+                f"the migration left invalid objects behind: {'; '.join(leftovers)}",
                 "in a new revision, drop the index (DROP INDEX CONCURRENTLY) and create it again, "
                 "or validate the constraint (ALTER TABLE ... VALIDATE CONSTRAINT); then "
                 + command("upgrade head"),

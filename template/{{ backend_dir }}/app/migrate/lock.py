@@ -9,7 +9,7 @@ session, however that ends.
 from sqlalchemy import Connection, text
 
 from app.migrate.attempts import Attempts
-from app.migrate.errors import ExitCode, MigrationError, Problem, unfinished
+from app.migrate.errors import ExitCode, MigrationError, Problem, printable
 from app.migrate.queries import LOCK_KEY
 
 _KEY = "objsubid = 1 AND (classid::bigint << 32 | objid::bigint)"
@@ -44,13 +44,13 @@ def take_lock(connection: Connection, wait: float) -> None:
     """
     attempts = Attempts(wait, first=0.025, longest=2)
     while not connection.scalar(_TRY):
-        holder = connection.scalar(_HOLDER) or "a session that has just ended"
+        holder = printable(connection.scalar(_HOLDER) or "a session that has just ended")
         connection.commit()
         if not attempts.again(f"Waiting for another migration: {holder}"):
             raise MigrationError(
                 Problem(
                     f"another migration held the lock for {wait:.0f} s: {holder}",
-                    f"wait for it, then {unfinished()}; to wait longer set "
+                    "wait for it, then run the same command again; to wait longer, set "
                     "MIGRATION_LOCK_WAIT (seconds)",
                     ExitCode.LOCKED_OUT,
                 )

@@ -42,17 +42,17 @@ def is_relative(context: EnvironmentContext) -> bool:
 def run_with_retries(
     run: Callable[[], None], connection: Connection, wait: float, may_go_on: Callable[[], bool]
 ) -> None:
-    """Call `run` until it gets its locks; each call goes on from the last committed revision.
+    """Call `run` until it gets its locks; each call continues after the last committed revision.
 
     Args:
         run: runs the revisions that remain.
         connection: the one that `run` uses; a failed transaction is rolled back.
-        wait: seconds to go on for, from the first failure on.
+        wait: seconds to retry for, from the first failure on.
         may_go_on: whether a second call does what the first left undone. False for `upgrade +2`
             of which one is done.
 
     Raises:
-        MigrationError: other sessions held the locks all the time; it says which.
+        MigrationError: no lock within that time; it names the sessions that blocked it.
         sqlalchemy.exc.DBAPIError: any other failure.
     """
     attempts = Attempts(wait, first=0.1, longest=5, every=0)
@@ -68,8 +68,8 @@ def run_with_retries(
                 raise
             connection.rollback()
             if not may_go_on() or not attempts.again(problem.cause):
-                held = f"; they were held by {blockers[-1]}" if blockers else ""
-                raise MigrationError(replace(problem, cause=problem.cause + held)) from error
+                by = f"; blocked by {blockers[-1]}" if blockers else ""
+                raise MigrationError(replace(problem, cause=problem.cause + by)) from error
             watched = _watch_for_blockers(connection, blockers)
         else:
             let_it_end()
@@ -90,7 +90,7 @@ def _watch_for_blockers(connection: Connection, blockers: list[str]) -> Generato
                         blockers[:] = [found]
                     other.rollback()
         except DBAPIError:
-            log.debug("cannot look for blockers", exc_info=True)  # it is but a courtesy
+            log.debug("cannot look for blockers", exc_info=True)  # only a courtesy
 
     thread = threading.Thread(target=watch, args=[connection.engine], daemon=True)
     thread.start()

@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext, MigrationStep
 from sqlalchemy import Connection, event
 
 from app.migrate.connect import SETTINGS
-from app.migrate.errors import ExitCode, MigrationError, Problem, unfinished
+from app.migrate.errors import AGAIN, ExitCode, MigrationError, Problem
 from app.migrate.lock import HOLDS_LOCK
 
 Steps = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
@@ -84,7 +84,7 @@ def _clean(connection: Connection) -> None:
             Problem(
                 "the revision released the migration lock (pg_advisory_unlock_all or DISCARD ALL), "
                 "so that another migration could start",
-                f"remove that statement from the revision, then {unfinished()}",
+                f"remove that statement from the revision, then {AGAIN}",
                 ExitCode.FAILED,
             )
         )

@@ -78,12 +78,9 @@ def _wait(reader: socket.socket, _writer: socket.socket) -> None:
 
 
 def _say(number: int) -> None:
-    from app.migrate.errors import unfinished
+    from app.migrate.errors import AGAIN
 
-    sentence = (
-        "Error: interrupted; the server rolls back what was not committed\n"
-        f"Next:  {unfinished()} goes on from there\n"
-    )
+    sentence = f"Error: interrupted; the server rolls back what was not committed\nNext:  {AGAIN}\n"
     with suppress(OSError):
         sys.stdout.flush()
         os.write(2, sentence.encode())  # sys.stderr may be locked by what was interrupted
