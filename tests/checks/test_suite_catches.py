@@ -6,6 +6,7 @@ each, and name the object. Good revisions, as many, have to pass. The score is p
 
 import json
 import re
+import secrets
 import subprocess
 import sys
 from collections import Counter
@@ -16,7 +17,7 @@ from sqlalchemy import URL
 
 from tests._kit.forks import forks
 from tests._kit.revision import Case, body, planted, revision, write_revision
-from tests._kit.support import environment
+from tests._kit.support import environment, execute
 from tests.conftest import Project, Render, git
 
 pytestmark = pytest.mark.server
@@ -420,3 +421,47 @@ def test_shapes_are_caught_and_named(render: Render, server: URL) -> None:
         r"versions/g\.py: not YYYYMMDD_HHMM",
     ):
         assert re.search(expected, output), (expected, output)
+
+
+def test_what_belongs_to_the_whole_server_is_named_and_not_run(render: Render, server: URL) -> None:
+    """A role that a developer made before is not dropped, nor changed, by revisions under test."""
+    role = f"reporting_{secrets.token_hex(4)}"
+    others = f"others_{secrets.token_hex(4)}"
+    execute(server, f"CREATE ROLE {role}; CREATE ROLE {others}")
+    facts = (
+        "SELECT r::text, setconfig::text FROM pg_roles r LEFT JOIN pg_db_role_setting s"
+        " ON setrole = r.oid WHERE rolname !~ '^pg_' UNION ALL"
+        " SELECT name, setting FROM pg_file_settings UNION ALL"
+        " SELECT roleid::regrole::text, member::regrole::text FROM pg_auth_members ORDER BY 1, 2"
+    )
+    before = execute(server, facts)
+    up = f"""\
+op.execute(
+    "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') "
+    "THEN CREATE ROLE {role}; END IF; END $$"
+)
+op.execute("ALTER ROLE {role} SET statement_timeout = '3s'")
+with op.get_context().autocommit_block():
+    op.execute("ALTER SYSTEM SET work_mem = '5MB'")
+op.execute("GRANT {others} TO {role}")
+op.execute("CREATE TABLE reports (id int); GRANT SELECT ON reports TO {role}")"""
+    down = f"op.drop_table('reports')\nop.execute('DROP OWNED BY {role}; drop role {role}')"
+    project = render()
+    write_revision(project.backend, "r1", "baseline", up, down, number=1)
+    try:
+        words = ["tests/test_migrations.py", "-k", "revert or offline or safe"]
+        code, output = suite(project, server, *words)
+        assert execute(server, facts) == before
+        assert code == 0, output
+        notes = output.partition(" notes ")[2]
+        for statement in (f"ALTER ROLE {role}", "ALTER SYSTEM", f"drop role {role}"):
+            assert re.search(rf"_r1_made_by_a_test\.py:\d+: not run .*{statement}", notes), output
+        execute(server, f"DROP ROLE {role}")
+        code, output = suite(project, server, *words)
+        assert code == 1
+        assert f'role "{role}" does not exist' in output
+        assert "On the server of TEST_DATABASE_URL the tests create no role" in output
+    finally:
+        execute(server, "ALTER SYSTEM RESET work_mem")
+        execute(server, f"DROP ROLE {others}")
+        execute(server, f"DROP ROLE IF EXISTS {role}")

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial, update_wrapper
+from types import SimpleNamespace
 from typing import Any, TextIO, cast
 
 import pytest
@@ -13,6 +15,7 @@ from sqlalchemy import URL
 from testing.databases import Alembic, connect, copy_of
 from testing.revisions import Steps, failure, released, scripts, unreleased, where
 from testing.schema import Catalog, catalog, difference
+from testing.whole_server import is_about_the_server
 
 # Of "upgrade" or "downgrade" and a revision: what it prints, or the error when it is asked to.
 Printed = dict[tuple[str, str], list[str] | Exception]
@@ -42,30 +45,10 @@ def test_offline_sql_builds_the_same_schema(
                 break  # upgrade() fails; testing/reversible.py says why
 
 
-class _Statements(list[str]):
-    """The part of a file's interface that Alembic writes statements to, one at a time."""
-
-    def write(self, statement: str) -> None:
-        self.append(statement.strip())
-
-    def flush(self) -> None:
-        pass
-
-
 def print_sql(some: list[Script]) -> Printed:
     """What `upgrade --sql` prints for these revisions, and then `downgrade --sql`."""
     printed: Printed = {}
-    statements = _Statements()
-    errors: list[Exception] = []
-
-    def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-        def run(**arguments: Any) -> None:
-            try:
-                function(**arguments)
-            except Exception as error:  # Alembic goes on, and later revisions can be seen too
-                errors.append(error)
-
-        return run
+    statements: list[str] = []
 
     def steps(_heads: Any, _context: MigrationContext) -> Iterator[MigrationStep]:
         for name, make, order in (
@@ -73,18 +56,30 @@ def print_sql(some: list[Script]) -> Printed:
             ("downgrade", MigrationStep.downgrade_from_script, -1),
         ):
             for script in some[::order]:
-                step = make(scripts().revision_map, script)
-                step.migration_fn = guarded(step.migration_fn)
+                step, errors = make(scripts().revision_map, script), list[Exception]()
+                run = partial(attempt, step.migration_fn, errors)
+                step.migration_fn = update_wrapper(run, step.migration_fn)
                 yield step
                 printed[name, script.revision] = errors.pop() if errors else list(statements)
                 statements.clear()
 
+    def write(statement: str) -> None:
+        statements.append(statement.strip())
+
     config = Alembic().config
-    config.output_buffer = cast("TextIO", statements)
+    config.output_buffer = cast("TextIO", SimpleNamespace(write=write, flush=lambda: None))
     options: dict[str, Any] = {"fn": steps, "starting_rev": released(), "destination_rev": "heads"}
     with EnvironmentContext(config, scripts(), as_sql=True, **options):
         scripts().run_env()
     return printed
+
+
+def attempt(function: Callable[..., Any], errors: list[Exception], **arguments: Any) -> None:
+    """Run it so that Alembic goes on after an error, and later revisions can be seen too."""
+    try:
+        function(**arguments)
+    except Exception as error:
+        errors.append(error)
 
 
 def is_right_as_a_whole(printed: Printed, url: URL, head: URL) -> bool:
@@ -121,42 +116,30 @@ def check(online: URL, script: Script, printed: Printed) -> str | None:
                 after = run_online(url, script, name)
             except Exception:
                 return None if name == "upgrade" else ""
-            if isinstance(statements, Exception) and before == after:
-                return ""
-            if problem := compare(offline, script, name, statements, after):
-                return problem
+            if not (isinstance(statements, Exception) and before == after):
+                try:
+                    run_sql(offline, statements)
+                except Exception as error:
+                    return f"with --sql: {failure(script, name, error)}"
+                if lines := difference(after, catalog(offline)):
+                    what = f"{name}() with --sql makes another schema than without:"
+                    return "\n  ".join([f"{where(script, name)}: {what}", *lines])
             if name == "upgrade":
                 url = databases.enter_context(copy_of(online, "reverted"))
     return ""
 
 
-def compare(
-    offline: URL, script: Script, name: str, statements: list[str] | Exception, expected: Catalog
-) -> str:
-    """Run what a revision prints; returns what is not as expected."""
-    try:
-        if isinstance(statements, Exception):
-            raise statements
-        run_sql(offline, statements)
-    except Exception as error:
-        return f"with --sql: {failure(script, name, error)}"
-    if lines := difference(expected, catalog(offline)):
-        what = f"{where(script, name)}: {name}() with --sql makes another schema than without:"
-        return "\n  ".join([what, *lines])
-    return ""
-
-
-def run_sql(url: URL, statements: list[str]) -> None:
+def run_sql(url: URL, statements: list[str] | Exception) -> None:
     """As psql does: transactions whole, and what stands between them alone."""
-    transaction: list[str] | None = None
+    if isinstance(statements, Exception):
+        raise statements
+    transaction: list[str] = []
     with closing(connect(url)) as connection, connection.cursor() as cursor:
         for statement in statements:
-            if statement == "BEGIN;":
-                transaction = []
-            if transaction is None:
-                cursor.execute(statement)
+            if is_about_the_server(statement):
                 continue
-            transaction.append(statement)
-            if statement == "COMMIT;":
-                cursor.execute("\n\n".join(transaction))
-                transaction = None
+            if transaction or statement == "BEGIN;":
+                transaction.append(statement)
+            if not transaction or statement == "COMMIT;":
+                cursor.execute("\n\n".join(transaction or [statement]))
+                transaction.clear()

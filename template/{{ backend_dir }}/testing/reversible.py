@@ -20,6 +20,7 @@ import pytest
 from alembic.script import Script
 from sqlalchemy import URL
 
+from testing import whole_server
 from testing.databases import connect, copy_of
 from testing.revisions import (
     Interruption,
@@ -55,7 +56,7 @@ def test_every_revision_can_be_reverted_and_applied_again(
                     pytest.fail("\n".join(problems), pytrace=False)
             if not database.applied or database.applied[-1] is not script:
                 break  # it cannot be applied, and so nothing after it
-    for note in filler.notes():
+    for note in [*filler.notes(), *whole_server.notes]:
         record_property("note", note)
 
 
@@ -90,13 +91,13 @@ class Database:
         self.catalog = self.read()  # after the last of those that are applied
         self.fill()
 
-    def upgrade(self, script: Script) -> Exception | None:
-        """Apply it; returns the error."""
-        return attempt(self.steps.upgrade, script)
-
-    def downgrade(self, script: Script) -> Exception | None:
-        """Revert it; returns the error."""
-        return attempt(self.steps.downgrade, script)
+    def run(self, name: str, script: Script) -> Exception | None:
+        """`upgrade` or `downgrade`; returns the error."""
+        try:
+            getattr(self.steps, name)(script)
+        except Exception as error:
+            return error
+        return None
 
     def rows(self, catalog: Catalog) -> Rows:
         """All rows of all tables, and how far the sequences have come."""
@@ -109,11 +110,9 @@ class Database:
                 value = "jsonb_build_object('last value', last_value)::text"
                 parts[f"sequence {name}"] = f"{value} FROM {name} WHERE is_called"
         rows: Rows = {name: [] for name in parts}
+        lines = ("SELECT %s, " + part.replace("%", "%%") for part in parts.values())
         if parts:
-            query = " UNION ALL ".join(
-                "SELECT %s, " + part.replace("%", "%%") for part in parts.values()
-            )
-            self.cursor.execute(query, list(parts))
+            self.cursor.execute(" UNION ALL ".join(lines), list(parts))
             for name, row in self.cursor.fetchall():
                 rows[name].append(row)
         return {name: sorted(lines) for name, lines in rows.items()}
@@ -164,7 +163,7 @@ class Check:
         for _ in range(3):
             self.before = database.rows(self.below)
             with autocommit_blocks() as blocks:
-                error = database.upgrade(self.script)
+                error = database.run("upgrade", self.script)
             if not error:
                 self.blocks, self.above = len(blocks), database.read()
                 database.applied.append(self.script)
@@ -194,12 +193,10 @@ class Check:
     def new_column(self, table: str, diagnosis: Any) -> str:
         """The column of an old table that was not there before, and that rows fail for."""
         detail = getattr(diagnosis, "message_detail", None) or ""
-        columns = [getattr(diagnosis, "column_name", None), *re.findall(r"^Key \((.*?)\)=", detail)]
-        if ("relation", table) in self.below:
-            for name in columns:
-                if name and ("column", f"{table}.{name}") not in self.below:
-                    return str(name)
-        return ""
+        columns = re.findall(r"^Key \((.*?)\)=", detail)
+        columns += [getattr(diagnosis, "column_name", None)]
+        new = [it for it in columns if it and ("column", f"{table}.{it}") not in self.below]
+        return str(new[0]) if new and ("relation", table) in self.below else ""
 
     # Revert, and apply again
 
@@ -207,13 +204,13 @@ class Check:
         """Revert it and apply it again; returns problems, and lost rows."""
         database, script = self.database, self.script
         upgraded = database.rows(self.above)
-        if error := database.downgrade(script):
+        if error := database.run("downgrade", script):
             return [failure(script, "downgrade", error)], []
         found = database.read()
         downgraded = database.rows(found)
         lost = lost_rows(self.before, downgraded)
         if lines := revert_difference(self.below, self.above, found):
-            database.upgrade(script)
+            database.run("upgrade", script)
             what = f"{where(script, 'downgrade')}: downgrade() does not revert upgrade():"
             return ["\n  ".join([what, *lines])], lost
         problems = self.apply_again()
@@ -227,11 +224,11 @@ class Check:
         upgrade = where(script, "upgrade")
         for block in range(1, self.blocks + 1):
             with autocommit_blocks(interrupt=block):
-                error = database.upgrade(script)
+                error = database.run("upgrade", script)
             if error and not isinstance(error, Interruption):
                 break
         else:
-            error = database.upgrade(script)
+            error = database.run("upgrade", script)
         if error and self.blocks:
             return [
                 f"{upgrade}: upgrade() cannot be run again after an interruption, and what its "
@@ -247,8 +244,19 @@ class Check:
 
     def compare_rows(self, once: Rows, twice: Rows) -> list[str]:
         """Whether rows show that something was done twice."""
+        stable = {
+            name
+            for (kind, name), definition in self.above.items()
+            if kind == "column" and not _VOLATILE.search(definition)
+        }
         for table in tables(self.above):
-            first, second = (Counter(self.stable(table, rows[table])) for rows in (once, twice))
+            first, second = (
+                Counter(
+                    json.dumps({k: v for k, v in row.items() if f"{table}.{k}" in stable})
+                    for row in map(json.loads, rows[table])
+                )
+                for rows in (once, twice)
+            )
             if first != second:
                 row = next(iter((second - first) or (first - second)))
                 return [
@@ -257,18 +265,6 @@ class Check:
                     f"not {first[row]}"
                 ]
         return []
-
-    def stable(self, table: str, rows: list[str]) -> list[str]:
-        """Without columns whose value is another one each time."""
-        kept = {
-            name
-            for kind, name in self.above
-            if kind == "column" and not _VOLATILE.search(self.above[kind, name])
-        }
-        return [
-            json.dumps({k: v for k, v in json.loads(row).items() if f"{table}.{k}" in kept})
-            for row in rows
-        ]
 
     # Rows
 
@@ -283,7 +279,7 @@ class Check:
         database.fill()
         database.filler.checked(script, database.filler.problems)
         before = database.rows(self.above)
-        if error := database.downgrade(script) or database.upgrade(script):
+        if error := database.run("downgrade", script) or database.run("upgrade", script):
             if not driver_error(error)[0].startswith(("22", "23")):
                 return [failure(script, "downgrade", error)], []
             # A row that does not fit below is for the operator to decide about.
@@ -316,15 +312,6 @@ class Check:
         self.database.cursor.execute("SELECT version_num FROM alembic_version")
         versions = self.database.cursor.fetchall()
         return (self.script.revision,) in versions and self.database.read() == self.above
-
-
-def attempt(step: Callable[[Script], object], script: Script) -> Exception | None:
-    """The error, if there is one."""
-    try:
-        step(script)
-    except Exception as error:
-        return error
-    return None
 
 
 def changed_tables(below: Catalog, above: Catalog) -> set[str]:

@@ -171,6 +171,8 @@ def failure(script: Script, name: str, error: Exception) -> str:
 
 def missing_feature(error: Exception) -> list[str]:
     """The ways out where the tests' server lacks what the project's own image may have."""
+    if re.search(r'role "\S+" does not exist', str(error)):
+        return ["  On the server of TEST_DATABASE_URL the tests create no role: create it there."]
     found = re.search(
         r'extension "\S+" is not available|could not open extension control file|\bICU is not '
         r'supported|type "\S+" does not exist|could not (access|load) (file|library).*',
