@@ -7,8 +7,12 @@ database. A downgrade under test would drop the role of a developer.
 import os
 import re
 import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Engine, event
 
 BACKEND = Path(__file__).resolve().parents[1]
 # At the beginning of a statement, or anywhere in a DO block.
@@ -33,10 +37,8 @@ def is_about_the_server(statement: str) -> bool:
     return bool(_PATTERN.search(text) and not _BODY.match(text))
 
 
-def leave_server_alone(
-    _connection: Any, _cursor: Any, statement: str, parameters: Any, *_: object
-) -> tuple[str, Any]:
-    """Before each statement of each engine: do nothing in place of one of a revision's."""
+def leave_server_alone(cursor: Any, statement: str, *_: object) -> bool:
+    """In place of the driver's `execute`: True for what a revision says about the server."""
     if is_about_the_server(statement):
         for frame in reversed(traceback.extract_stack()):
             path = Path(frame.filename)
@@ -45,5 +47,17 @@ def leave_server_alone(
                 said = " ".join(re.sub(r"(?i)(password\s+)\S+", r"\1***", statement).split())
                 note = f"{place}: not run on the server of TEST_DATABASE_URL, which others use"
                 notes.append(f"{note}: {said[:200]}")
-                return "SELECT", ()
-    return statement, parameters
+                cursor.execute("SELECT")
+                return True
+    return False
+
+
+@contextmanager
+def left_alone() -> Generator[None]:
+    """For every engine of this process, whoever makes it."""
+    names = ("do_execute", "do_execute_no_params", "do_executemany")
+    for name in names:
+        event.listen(Engine, name, leave_server_alone)
+    yield
+    for name in names:
+        event.remove(Engine, name, leave_server_alone)
