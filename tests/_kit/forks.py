@@ -1,7 +1,9 @@
 """Commands and scripts of a rendered project, quickly: forks of a process that has the libraries.
 
-Nothing of the project is imported before the fork; each command has an environment, a folder and
-an exit code of its own, as in a process that was started for it.
+Nothing of the project is imported before the fork; each command has an environment, a folder,
+output files, signals and an exit code of its own, as in a process that was started for it.
+
+Started as a script, also in a container, it is that process: one request a line.
 """
 
 import gc
@@ -9,47 +11,69 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any
+
+LIBRARIES = (
+    *("alembic.autogenerate", "alembic.command", "alembic.config", "asyncpg", "logging.config"),
+    *("psycopg2", "pydantic_settings", "pytest", "sqlalchemy.dialects.postgresql.psycopg2"),
+    "sqlalchemy.ext.asyncio",
+)
 
 
 class Forks:
-    """The parent of the forks, for as long as the block lasts."""
+    """The parent of the forks; it ends when its standard input does."""
 
-    def __enter__(self) -> Self:
+    def __init__(self, *words: str, **options: Any) -> None:
+        """By default on this machine; `words` start it elsewhere."""
         self.process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            words or [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            **options,
         )
-        return self
 
-    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def close(self) -> None:
+        """End it."""
         self.process.communicate()
+
+    def start(
+        self,
+        module: str,
+        words: list[str],
+        folder: Path | str,
+        environment: Mapping[str, str],
+        output: Path,
+    ) -> int:
+        """`python -m <module> <words>` in `folder`; it writes `output`.out and .err; its pid."""
+        pid: int = self._ask([module, words, str(folder), dict(environment), str(output)])
+        return pid
+
+    def wait(self, pid: int, timeout: float) -> int | None:
+        """Its exit code; None if it goes on for longer than that."""
+        code: int | None = self._ask([pid, timeout])
+        return code
 
     def run(
         self, module: str, words: list[str], folder: Path, environment: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:
-        """`python -m <module> <words>` in `folder`."""
-        code, out, err = self._ask([module, words, str(folder), dict(environment)])
-        return subprocess.CompletedProcess([module, *words], code, out, err)
-
-    def start(
-        self, script: Path, folder: Path, environment: Mapping[str, str]
-    ) -> tuple[TextIO, TextIO]:
-        """`python <script>` in `folder`; returns its standard input, to be closed, and output."""
+        """The same, to its end."""
         with tempfile.TemporaryDirectory() as place:
-            pipes = [Path(place, name) for name in ("in", "out")]
-            for pipe in pipes:
-                os.mkfifo(pipe)
-            words = [str(pipe) for pipe in pipes]
-            self._ask([str(script), words, str(folder), dict(environment)])
-            return pipes[0].open("w"), pipes[1].open()
+            output = Path(place, "run")
+            code = self.wait(self.start(module, words, folder, environment, output), 600)
+            assert code is not None, f"{module} {words} still runs"
+            texts = [output.with_suffix(suffix).read_text() for suffix in (".out", ".err")]
+            return subprocess.CompletedProcess([module, *words], code, *texts)
 
     def _ask(self, request: list[Any]) -> Any:
         assert self.process.stdin
@@ -61,21 +85,42 @@ class Forks:
 @cache
 def forks() -> Forks:
     """The one that tests share; it ends with this process, which closes its standard input."""
-    return Forks().__enter__()
+    return Forks()
 
 
-def _become(module: str, words: list[str], folder: str, environment: dict[str, str]) -> int:
-    """Do in the fork what Python does for `python` and `python -m`; returns the exit code."""
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.argv = [module, *words]
-    sys.path[0] = folder
+def _fork(
+    module: str, words: list[str], folder: str, environment: dict[str, str], output: str
+) -> int:
+    """Do in a fork what Python does for `python -m`; returns its process id."""
+    files = [
+        os.open(output + end, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for end in (".out", ".err")
+    ]
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            for number, file in enumerate([os.open(os.devnull, os.O_RDONLY), *files]):
+                os.dup2(file, number)
+            # Until the program has its handlers, Ctrl-C ends a process by this signal.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.chdir(folder)
+            os.environ.clear()
+            os.environ.update(environment)
+            sys.argv, sys.path[0] = [module, *words], folder
+            code = _become(module)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    for file in files:
+        os.close(file)
+    return pid
+
+
+def _become(module: str) -> int:
+    """Run it; returns the exit code that it ends with."""
     try:
-        if module.endswith(".py"):
-            runpy.run_path(module, run_name="__main__")
-        else:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
@@ -87,54 +132,22 @@ def _become(module: str, words: list[str], folder: str, environment: dict[str, s
     return 0
 
 
-def _start(request: list[Any]) -> int:
-    """Fork a script that goes on; its words are the pipes that it talks through."""
-    pid = os.fork()
-    if pid == 0:
-        code = 70
-        try:
-            os.dup2(os.open(request[1][0], os.O_RDONLY), 0)
-            os.dup2(os.open(request[1][1], os.O_WRONLY), 1)
-            sys.stdin = os.fdopen(0)  # nothing of what the parent may have read
-            code = _become(*request)
-        finally:
-            os._exit(code)
-    return pid
-
-
-def _run(request: list[Any]) -> tuple[int, str, str]:
-    """Fork, and wait for the end."""
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        child = os.fork()
-        if child == 0:
-            code = 70
-            try:
-                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-                os.dup2(out.fileno(), 1)
-                os.dup2(err.fileno(), 2)
-                code = _become(*request)
-                sys.stdout.flush()
-                sys.stderr.flush()
-            finally:
-                os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        out.seek(0)
-        err.seek(0)
-        return code, out.read(), err.read()
+def _wait(pid: int, timeout: float) -> int | None:
+    deadline = time.monotonic() + timeout
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.002)
 
 
 if __name__ == "__main__":
-    for library in (
-        *("alembic.autogenerate", "alembic.command", "alembic.config", "asyncpg", "psycopg2"),
-        *(
-            "pydantic_settings",
-            "pytest",
-            "sqlalchemy.dialects.postgresql",
-            "sqlalchemy.ext.asyncio",
-        ),
-    ):
-        importlib.import_module(library)
+    for library in LIBRARIES:
+        with suppress(ModuleNotFoundError):  # an image has no pytest
+            importlib.import_module(library)
     gc.freeze()  # no fork looks for garbage in what is imported
     for line in sys.stdin:
         asked = json.loads(line)
-        print(json.dumps((_start if asked[0].endswith(".py") else _run)(asked)), flush=True)
+        print(json.dumps((_wait if isinstance(asked[0], int) else _fork)(*asked)), flush=True)

@@ -1,6 +1,5 @@
 """Containers that migrate: five revisions in an image, a server, and a database for each run."""
 
-import subprocess
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,9 +11,11 @@ from typing import Any
 from docker.models.containers import Container
 from sqlalchemy import URL, make_url
 
+from tests._kit import forks
+from tests._kit.forks import Forks
 from tests.docker.conftest import Service as Shop
 from tests.migrate.faults import MENDING, Expected, Report, empty, judge
-from tests.migrate.service import LAUNCHER, Done, Launcher, Running, Service
+from tests.migrate.service import Done, Running, Service
 
 # As strict operators have it; every run here is one.
 CONFINED: dict[str, Any] = {
@@ -34,40 +35,26 @@ IMPATIENT = {
 _numbers = count()
 
 
-class InnerLauncher(Launcher):
-    """The launcher of tests/migrate/launcher.py in a container.
+class InnerForks(Forks):
+    """Forks in a container of the image: processes there, quicker to start than a container each.
 
-    Its runs are processes there, quicker to start than a container each.
+    A hang is a failure, and its process stays.
     """
 
     def __init__(self, shop: Shop, image: str, backend: Path) -> None:
-        self.container = f"{shop.name}-launcher-{next(_numbers)}"
+        self.container = f"{shop.name}-forks-{next(_numbers)}"
         words = ["docker", "run", "--interactive", "--rm", f"--name={self.container}"]
         words += [f"--network={shop.name}_default", f"--user={shop.uid}:{shop.gid}"]
         words += ["--cap-drop=ALL", "--read-only", "--security-opt=no-new-privileges:true"]
-        words += [f"--volume={LAUNCHER}:/launcher.py:ro"]
+        words += [f"--volume={forks.__file__}:/forks.py:ro"]
         words += [f"--volume={backend}:{backend}"]  # what runs print goes there
-        self.process = subprocess.Popen(
-            [*words, image, "python", "/launcher.py"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            **shop.caller,
-        )
-        assert self.process.stdin
-        assert self.process.stdout
-        self.input, self.output = self.process.stdin, self.process.stdout
+        super().__init__(*words, image, "python", "/forks.py", **shop.caller)
 
-    def ask(self, **request: object) -> str:
-        """Send a request; returns the answer. A hang is a failure, and its process stays."""
-        answer = super().ask(**request)
-        assert answer != "running", f"still running: {request}"
-        return answer
-
-    def stop(self) -> None:
-        """End it, and the container with it."""
-        super().stop()
-        self.process.wait()
+    def wait(self, pid: int, timeout: float) -> int | None:
+        """Its exit code."""
+        code = super().wait(pid, timeout)
+        assert code is not None, f"still running: {pid}"
+        return code
 
 
 @dataclass
@@ -76,20 +63,22 @@ class Lab:
 
     shop: Shop
     image: str
-    launcher: InnerLauncher
+    forks: InnerForks
     backend: Path
     catalogs: Any  # testing/schema.py of the rendered project
     expected: Expected = field(init=False)
 
     def database(self) -> Service:
-        """An empty one, and the migrate command for it in the launcher's container."""
+        """An empty one, and the migrate command for it in the container of the forks."""
         name = f"fault_{next(_numbers)}"
         self.shop.rows(f"CREATE DATABASE {name} TEMPLATE template0")
         user, password = self.shop.user, self.shop.password
         url = URL.create("postgresql", user, password, "127.0.0.1", self.shop.port, name)
         inside = url.set(host="postgres", port=5432)
         variables = {"DATABASE_URL": inside.render_as_string(hide_password=False)}
-        database = Service(self.backend, url, variables=variables, _launcher=self.launcher)
+        database = Service(
+            self.backend, url, variables=variables, forks=self.forks, folder=Path("/srv")
+        )
         empty(database)  # the schema is as any other one's, no longer initdb's
         return database
 
@@ -131,7 +120,7 @@ class Lab:
         cut: list[tuple[float, Service, Done]],
         report: Report,
         accepted: set[int],
-        launcher: InnerLauncher | None = None,
+        there: InnerForks | None = None,
     ) -> None:
         """One more run for each, all at once, in which nothing may be missing.
 
@@ -139,7 +128,7 @@ class Lab:
         the next ones come sooner.
         """
         compare = (self.catalogs.catalog, self.catalogs.difference)
-        others = [replace(item[1], _launcher=launcher or self.launcher) for item in cut]
+        others = [replace(item[1], forks=there or self.forks) for item in cut]
         mending = [database.start(**MENDING) for database in others]
         mended = [running.wait() for running in mending]
         for (part, database, done), after in zip(cut, mended, strict=True):

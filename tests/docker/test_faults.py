@@ -17,7 +17,7 @@ from tests._kit.support import template_module
 from tests.conftest import Render
 from tests.docker.conftest import NewService
 from tests.docker.conftest import Service as Shop
-from tests.docker.faults import IMPATIENT, InnerLauncher, Lab, ended
+from tests.docker.faults import IMPATIENT, InnerForks, Lab, ended
 from tests.migrate.faults import STEPS, Report, moments, prepare, undisturbed
 from tests.migrate.service import Done, Service, copy
 from tests.migrate.test_lock import STEPS as COUNTED  # each can be seen to have run twice
@@ -50,9 +50,9 @@ def lab(shop: Shop, rendered: Render, slug: str) -> Generator[Lab]:
     image = f"{shop.name}-runtime"
     done = shop.execute("docker", "build", "-t", image, str(service.backend))
     assert done.returncode == 0, done.stderr
-    launcher = InnerLauncher(shop, image, service.backend)
+    inner = InnerForks(shop, image, service.backend)
     catalogs = template_module("testing.schema")
-    lab = Lab(shop, image, launcher, service.backend, catalogs)
+    lab = Lab(shop, image, inner, service.backend, catalogs)
     try:
         lab.expected = undisturbed(lab.database(), catalogs.catalog)
         start = time.monotonic()  # once more, since the first was slow
@@ -60,16 +60,16 @@ def lab(shop: Shop, rendered: Render, slug: str) -> Generator[Lab]:
         lab.expected.seconds = time.monotonic() - start
         yield lab
     finally:
-        launcher.stop()
+        inner.close()
         shop.engine.images.remove(image, force=True)
 
 
 @pytest.fixture(scope="module")
-def elsewhere(lab: Lab) -> Generator[InnerLauncher]:
+def elsewhere(lab: Lab) -> Generator[InnerForks]:
     """Another container that can run migrations."""
-    launcher = InnerLauncher(lab.shop, lab.image, lab.backend)
-    yield launcher
-    launcher.stop()
+    inner = InnerForks(lab.shop, lab.image, lab.backend)
+    yield inner
+    inner.close()
 
 
 Tell = Callable[[str, Report], None]
@@ -194,10 +194,10 @@ def test_a_server_is_killed_and_started_at_any_moment(lab: Lab, tell: Tell) -> N
     assert report.codes[4] >= 6, report
 
 
-def test_a_network_is_cut_at_any_moment(lab: Lab, elsewhere: InnerLauncher, tell: Tell) -> None:
+def test_a_network_is_cut_at_any_moment(lab: Lab, elsewhere: InnerForks, tell: Tell) -> None:
     report = Report(SEED, seconds=lab.expected.seconds)
     network = lab.shop.engine.networks.get(f"{lab.shop.name}_default")
-    client = lab.shop.engine.containers.get(lab.launcher.container)
+    client = lab.shop.engine.containers.get(lab.forks.container)
     server = lab.shop.container("postgres")
     ways = [
         (client, "back while they wait"),

@@ -61,7 +61,6 @@ def new_service(
 
     yield create
     for service in services:
-        service.close()
         if service.url.host == own_server.host and service.url.port == own_server.port:
             name = service.url.database
             execute(own_server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')

@@ -1,21 +1,20 @@
 """A service with revisions of its own and a database, and its migrate command as processes."""
 
-import json
 import os
 import shutil
+import signal
 import subprocess
 import textwrap
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sqlalchemy import URL
 
-from tests._kit.forks import forks
+from tests._kit.forks import Forks, forks
 from tests._kit.support import PROGRAMS, environment, execute
 
-LAUNCHER = Path(__file__).with_name("launcher.py")
 _numbers = count()
 
 
@@ -32,32 +31,11 @@ class Done:
         return f"exit code {self.returncode}\n{self.stdout}{self.stderr}"
 
 
-class Launcher:
-    """See launcher.py."""
-
-    input: IO[str]
-    output: IO[str]
-
-    def __init__(self, backend: Path) -> None:
-        self.input, self.output = forks().start(LAUNCHER, backend, environment())
-
-    def ask(self, **request: object) -> str:
-        """Send a request; returns the answer."""
-        print(json.dumps(request), file=self.input, flush=True)
-        return self.output.readline().strip()
-
-    def stop(self) -> None:
-        """End it."""
-        self.input.close()
-        self.output.read()
-        self.output.close()
-
-
 @dataclass
 class Running:
     """A migrate command that was started."""
 
-    launcher: Launcher
+    forks: Forks
     pid: int
     output: Path
 
@@ -76,12 +54,12 @@ class Running:
 
     def wait(self, timeout: float = 60) -> Done:
         """How it ended; a hang is a failure."""
-        answer = self.launcher.ask(pid=self.pid, timeout=timeout)
-        if answer == "running":
-            os.kill(self.pid, 9)
-            self.launcher.ask(pid=self.pid, timeout=10)
+        code = self.forks.wait(self.pid, timeout)
+        if code is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.forks.wait(self.pid, 10)
             raise AssertionError(f"still running after {timeout} s:\n{self.stderr()}")
-        return Done(int(answer), self.output.with_suffix(".out").read_text(), self.stderr())
+        return Done(code, self.output.with_suffix(".out").read_text(), self.stderr())
 
 
 @dataclass
@@ -92,7 +70,8 @@ class Service:
     url: URL
     head: str = "baseline"
     variables: dict[str, str] = field(default_factory=dict)
-    _launcher: Launcher | None = None
+    forks: Forks = field(default_factory=forks)
+    folder: Path | None = None  # that of the code, where the forks are; that of `backend`
 
     @property
     def versions(self) -> Path:
@@ -118,15 +97,11 @@ class Service:
 
     def start(self, *words: str, **variables: str) -> Running:
         """Start the migrate command in a forked process."""
-        if self._launcher is None:
-            self._launcher = Launcher(self.backend)
         output = self.backend / f"run-{next(_numbers)}"
-        for suffix in (".out", ".err"):  # they are there even if it is killed at once
-            output.with_suffix(suffix).touch()
-        pid = self._launcher.ask(
-            words=words, environment=self.environment(**variables), output=str(output)
-        )
-        return Running(self._launcher, int(pid), output)
+        given = self.environment(**variables)
+        folder = self.folder or self.backend
+        pid = self.forks.start("app.migrate", list(words), folder, given, output)
+        return Running(self.forks, pid, output)
 
     def migrate(self, *words: str, **variables: str) -> Done:
         """Run the migrate command in a forked process."""
@@ -164,11 +139,6 @@ class Service:
         if not self.sql("SELECT to_regclass('alembic_version')")[0][0]:
             return []
         return [row[0] for row in self.sql("SELECT version_num FROM alembic_version ORDER BY 1")]
-
-    def close(self) -> None:
-        """End what was started for it."""
-        if self._launcher:
-            self._launcher.stop()
 
 
 def copy(source: Path, folder: Path, url: URL) -> Service:

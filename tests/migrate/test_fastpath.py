@@ -7,7 +7,7 @@ import secrets
 import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg2
@@ -44,9 +44,7 @@ def is_fast_by(run: Callable[..., Done], **variables: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def shared(
-    own_server: URL, backend: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Generator[Service]:
+def shared(own_server: URL, backend: Path, tmp_path_factory: pytest.TempPathFactory) -> Service:
     """A service whose database is at its head `one`, which the fast path knows."""
     url = own_server.set(database="proven")
     execute(own_server, "CREATE DATABASE proven TEMPLATE template0")
@@ -56,8 +54,7 @@ def shared(
     assert is_fast(service)
     shutil.copytree(service.backend, service.backend.with_name("kept"))
     execute(own_server, "CREATE DATABASE proven_kept TEMPLATE proven")
-    yield service
-    service.close()
+    return service
 
 
 @pytest.fixture
