@@ -86,7 +86,6 @@ def shared(
         service = copy(backend, tmp_path_factory.mktemp("errors"), server.url)
         (service.backend / "ask.py").write_text(ASK)
         yield Stage(service, server)
-        service.close()
 
 
 @pytest.fixture
