@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 
 BACKEND = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 SECRETS = "/run/secrets"  # as in app/core/config.py
-# SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs; plain
-# fields below the line in config.py are no edit.
+# SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs.
 SHIPPED = {
     "alembic/env.py": "85af23829d66d37c14ddf956fa1ac9d1363210e8051271f1a6a8f2fbb2132605",
-    "app/core/config.py": "c9a8615daf5cf73dabaa9de28c312aa4eb6db397c4b217940f2f5e776cf0a3a7",
+    "app/core/config.py": "6c33f210f41e4db406bc50609da0979a0a5ad82121f305ed6094a50e654b9c64",
 }
 MARK = "At head, as checked by runs with these digests:"  # the comment on HISTORY_TABLE
 HEADS = ("head", "heads")
@@ -132,8 +131,9 @@ class _State:
 
 
 def is_shipped(name: str) -> bool:
-    """Whether a file is the template's, whatever its line endings and the fields of one's own."""
-    return hashlib.sha256(_OWN.sub("", _text(name)).encode()).hexdigest() == SHIPPED[name]
+    """Whether a file is the template's, whatever its line endings."""
+    text = _read(f"{BACKEND}/{name}").replace(b"\r\n", b"\n")
+    return hashlib.sha256(text).hexdigest() == SHIPPED[name]
 
 
 def files_digest() -> str:
@@ -194,30 +194,14 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def _text(name: str) -> str:
-    return _read(f"{BACKEND}/{name}").decode().replace("\r\n", "\n")
-
-
 # What follows finds the database as app/core/config.py does, where the texts leave no doubt.
 
 _OURS = re.compile(r"ENVIRONMENT|DATABASE_URL|(POSTGRES|MIGRATION)_\w+", re.ASCII | re.IGNORECASE)
-_LINE = re.compile(r"""\s*(?:#.*)?|(\w+)=(?:([^\s'"#\\]*)|'([^'\\]*)'|"([^"\\]*)")""", re.ASCII)
-# Fields of one's own in config.py.
-_OWN = re.compile(
-    "(?<=    # Your own fields below this line.\n).*?(?=    @model_validator)", re.DOTALL
-)
-_FIELD = re.compile(
-    r"""\s*(?:\#.*)?|\s{4}(?!postgres_|given_|environment|model_|database_|check)(?P<name>\w+):[ ]
-    (?:(?P<string>str|SecretStr)|bool|float|int)(?:[ ]\|[ ]None)?
-    (?P<default>[ ]=[ ](?:None|True|False|[\d.]+|"[^"\\]*"))?(?:[ ]+\#.*)?""",
-    re.VERBOSE,
-)
 # Every reader of such a URL finds the same in it.
 _URL = re.compile(
     r"""postgres(?:ql)?(?:\+\w+)?
-    (://(?:(?:[\w.~-]|%[0-9A-Fa-f]{2})+(?::(?:[\w.~!$&'()*,;=+\ -]|%[0-9A-Fa-f]{2})*)?@)?
-    [\w.-]+(?::\d+)?/[\w.~-]+)
-    (\?(?!.*\b(\w+)=.*\b\3=)(?:&?(?:ssl\w*|channel_binding|application_name)=[\w./:~-]+)+)?""",
+    (://(?:[\w.~%-]+(?::[\w.~!$&'()*,;=+%\ -]*)?@)?[\w.-]+(?::\d+)?/[\w.~-]+)
+    (\?(?!.*\b(\w+)=.*\b\3=)[\w=&./:~-]+)?""",
     re.ASCII | re.VERBOSE,
 )
 
@@ -226,18 +210,12 @@ def read_settings() -> "dict[str, Any]":
     """psycopg2's arguments.
 
     Raises:
-        ValueError: there is a doubt.
+        Exception: there is a doubt.
     """
-    values: dict[str, str] = {}
-    for source in (_secrets(), _env_file(), os.environ):
-        values.update((name, value) for name, value in source.items() if value)
-    given = {name.upper() for name in values}
-    for field in _own_fields():
-        # Every string is valid, and so is a default; of another type only pydantic can tell.
-        _sure(field["string"] if field["name"].upper() in given else field["default"])
-    for name in filter(_OURS.fullmatch, values):
+    values = _values()
+    for name, value in values.items():
         is_wait = re.match("MIGRATION_(?!DATABASE_URL$)", name)
-        _sure(name.isupper() and (not is_wait or re.fullmatch("[0-9]{1,6}", values[name])))
+        _sure(name.isupper() and (not is_wait or re.fullmatch("[0-9]{1,6}", value)))
     get = values.get
     password = get("POSTGRES_PASSWORD", "")
     if not password and (file := get("POSTGRES_PASSWORD_FILE")):
@@ -258,41 +236,30 @@ def read_settings() -> "dict[str, Any]":
     return target
 
 
+def _values() -> dict[str, str]:
+    """The variables that have a say: of secrets, then of `.env`, then of the environment."""
+    found: dict[str, str] = {}
+    for name in os.listdir(SECRETS) if os.path.isdir(SECRETS) else ():
+        if _OURS.fullmatch(name):
+            file, text = os.path.realpath(f"{SECRETS}/{name}"), _read(f"{SECRETS}/{name}").strip()
+            _sure(text and file.startswith(os.path.realpath(SECRETS)) and name.upper() not in found)
+            found[name.upper()] = text.decode("ascii")
+    folder = f"{BACKEND}/app/core"
+    while folder != os.path.dirname(folder) and not os.path.isfile(f"{folder}/docker-compose.yml"):
+        folder = os.path.dirname(folder)
+    given: list[tuple[str, str | None]] = []
+    if os.path.isfile(f"{folder}/.env"):
+        from dotenv.main import dotenv_values  # with which pydantic-settings reads it
+
+        given += dotenv_values(f"{folder}/.env", encoding="utf-8-sig").items()
+        _sure(all(value is not None for _, value in given))
+    given += os.environ.items()
+    return found | {name: value for name, value in given if value and _OURS.fullmatch(name)}
+
+
 def _sure(condition: object) -> None:
     if not condition:
         raise ValueError
-
-
-def _own_fields() -> "list[re.Match[str]]":
-    own = _OWN.search(_text("app/core/config.py"))
-    fields = [_FIELD.fullmatch(line) for line in own[0].splitlines()] if own else []
-    _sure(own and all(fields))
-    return [field for field in fields if field and field["name"]]
-
-
-def _secrets() -> "dict[str, str]":
-    found: dict[str, str] = {}
-    for name in os.listdir(SECRETS) if os.path.isdir(SECRETS) else ():
-        _sure(name.upper() not in found)
-        found[name.upper()] = "set"
-        if _OURS.fullmatch(name):
-            file, text = os.path.realpath(f"{SECRETS}/{name}"), _read(f"{SECRETS}/{name}").strip()
-            _sure(text and file.startswith(os.path.realpath(SECRETS)))
-            found[name.upper()] = text.decode("ascii")
-    return found
-
-
-def _env_file() -> "dict[str, str]":
-    folder = f"{BACKEND}/app/core"
-    while not os.path.isfile(f"{folder}/docker-compose.yml"):
-        folder, below = os.path.dirname(folder), folder
-        if folder == below:
-            return {}
-    found = _read(f"{folder}/.env") if os.path.isfile(f"{folder}/.env") else b""
-    text = found.decode("utf-8-sig").replace("\r\n", "\n")
-    lines = [_LINE.fullmatch(line) for line in text.split("\n")]
-    _sure(all(lines) and "${" not in text and "\r" not in text)
-    return {line[1]: line[2] or line[3] or line[4] or "" for line in lines if line and line[1]}
 
 
 def _parse(url: str) -> "dict[str, str]":
