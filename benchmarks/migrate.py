@@ -22,6 +22,7 @@ import copier
 from copier import Settings
 from sqlalchemy import URL
 
+from tests._kit.revision import write_revision
 from tests._kit.support import environment, execute, template_module
 from tests.conftest import ROOT
 
@@ -60,31 +61,15 @@ export PGPASSWORD=$POSTGRES_PASSWORD TIMEFORMAT=%R
 set -- psql -qX -v ON_ERROR_STOP=1 -h 127.0.0.1 -U "$POSTGRES_USER" -d $1 -f /tmp/all.sql
 { time "$@" >&2; } 2>&1
 """
-REVISION = '''"""table {n}"""
-
-import sqlalchemy as sa
-
-from alembic import op
-
-revision: str = "{n:012d}"
-down_revision: str | None = "{down}"
-branch_labels: str | tuple[str, ...] | None = None
-depends_on: str | tuple[str, ...] | None = None
-
-
-def upgrade() -> None:
-    op.create_table(
-        "t{n}",
-        sa.Column("id", sa.Integer(), primary_key=True),
-        sa.Column("name", sa.String(255), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()")),
-    )
-    op.create_index("ix_t{n}_name", "t{n}", ["name"])
-
-
-def downgrade() -> None:
-    op.drop_table("t{n}")
-'''
+TABLE = """\
+op.create_table(
+    "t{n}",
+    sa.Column("id", sa.Integer(), primary_key=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()")),
+)
+op.create_index("ix_t{n}_name", "t{n}", ["name"])
+"""
 
 
 def seconds(command: list[str], backend: Path, url: URL, **variables: str) -> float:
@@ -215,9 +200,9 @@ def hundred_revisions(backend: Path, server: URL, psql: str) -> None:
     """The second claim."""
     down = "baseline"
     for n in range(1, 101):
-        text = REVISION.format(n=n, down=down)
-        (backend / "alembic" / "versions" / f"20270101_0000_{n:012d}_table.py").write_text(text)
-        down = f"{n:012d}"
+        up, after = TABLE.format(n=n), f"{n:012d}"
+        write_revision(backend, after, down, up, f'op.drop_table("t{n}")', number=n)
+        down = after
     compileall.compile_dir(backend, quiet=2)
     script = backend / "all.sql"
     script.write_text(

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests._kit.revision import write_revision
+
 BACKEND = Path(__file__).resolve().parents[1] / "template" / "{{ backend_dir }}"
 TESTS = {
     "empty": "async def test(n: int) -> None:\n    pass\n",
@@ -46,9 +48,8 @@ def test_clone(server: URL, template: str) -> None:
 """
 
 
-def revision(number: int) -> str:
+def write_step(project: Path, number: int) -> None:
     """One of a hundred: a table with an index and a foreign key, or a column and its rows."""
-    before = "baseline" if number == 0 else f"r{number - 1:03}"
     table = f"t{number - number % 2:03}"
     if number % 2:
         up = f'op.add_column("{table}", sa.Column("more", sa.Integer()))'
@@ -60,27 +61,11 @@ def revision(number: int) -> str:
             f'sa.Column("name", sa.String(50), nullable=False, unique=True), '
             f'sa.Column("other", {other}), sa.Column("at", sa.DateTime(timezone=True), '
             "server_default=sa.func.now()))\n"
-            f'    op.create_index("ix_{table}_at", "{table}", ["at"])'
+            f'op.create_index("ix_{table}_at", "{table}", ["at"])'
         )
-        down = f'op.drop_index("ix_{table}_at")\n    op.drop_table("{table}")'
-    return f'''"""Step {number} of the benchmark."""
-
-import sqlalchemy as sa
-from alembic import op
-
-revision = "r{number:03}"
-down_revision = "{before}"
-branch_labels = None
-depends_on = None
-
-
-def upgrade() -> None:
-    {up}
-
-
-def downgrade() -> None:
-    {down}
-'''
+        down = f'op.drop_index("ix_{table}_at")\nop.drop_table("{table}")'
+    before = f"r{number - 1:03}" if number else "baseline"
+    write_revision(project, f"r{number:03}", before, up, down, number=number, message="step")
 
 
 def pytest(project: Path, *words: str, cores: int = 2) -> tuple[float, float, str]:
@@ -147,8 +132,7 @@ def main() -> None:
         show("a fresh project's suite", wall, "s", "limit 6", f"CPU {cpu:.2f} s")
         isolation(project, runs)
         for number in range(100):
-            name = f"20270101_{number // 60:02}{number % 60:02}_r{number:03}_step.py"
-            (project / "alembic" / "versions" / name).write_text(revision(number))
+            write_step(project, number)
         file = project / "tests" / "test_clone.py"
         file.write_text(CLONE)
         _, _, output = pytest(project, "-s", str(file))

@@ -6,7 +6,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import cycle
@@ -161,29 +160,3 @@ def succeed(done: Done) -> str:
     """What a command printed on its standard output; it has to have exited 0."""
     assert done.returncode == 0, f"{done.args} exited {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
-
-
-def write_revision(backend: Path, name: str, upgrade: str, down_revision: str = "baseline") -> Path:
-    """A revision file as written by hand; `upgrade` is the body of that function."""
-    path = backend / "alembic" / "versions" / f"20270101_0000_{name}_made_by_a_test.py"
-    body = textwrap.indent(textwrap.dedent(upgrade).strip(), "    ")
-    path.write_text(
-        f'''"""Made by a test."""
-
-from alembic import op
-
-revision = {name!r}
-down_revision = {down_revision!r}
-branch_labels = None
-depends_on = None
-
-
-def upgrade() -> None:
-{body}
-
-
-def downgrade() -> None:
-    pass
-'''
-    )
-    return path

@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import URL
 
 from tests._kit.forks import forks
-from tests._kit.support import environment, execute, write_revision
+from tests._kit.revision import write_revision
+from tests._kit.support import environment, execute
 from tests.conftest import Project, Render
 
 pytestmark = pytest.mark.server
@@ -82,7 +83,7 @@ def developers(own_server: URL) -> URL:
 def shop(render: Render, developers: URL, conftest: str, fixture: str) -> Project:
     """A project whose conftest.py imports an application that reads its settings at import."""
     project = render()
-    write_revision(project.backend, "orders", TABLE)
+    write_revision(project.backend, "orders", "baseline", TABLE)
     (project.backend / "app" / "main.py").write_text(MAIN)
     (project.backend / "tests" / "api").mkdir()
     (project.backend / "tests" / "api" / "test_wipe.py").write_text(WIPE % (fixture, fixture))
@@ -447,7 +448,9 @@ def test_a_server_that_lacks_something_is_named_with_the_ways_out(
     render: Render, server: URL
 ) -> None:
     project = render()
-    write_revision(project.backend, "extension", "op.execute('CREATE EXTENSION \"no-such\"')")
+    write_revision(
+        project.backend, "extension", "baseline", "op.execute('CREATE EXTENSION \"no-such\"')"
+    )
     code, output = suite(
         project,
         "tests/test_migrations.py",
@@ -557,8 +560,8 @@ op.execute("UPDATE people SET first_name = split_part(name, ' ', %s), "
 def test_the_recipe_for_a_data_migration_works(render: Render, server: URL, part: int) -> None:
     project = render()
     people = 'op.execute("CREATE TABLE people (id int PRIMARY KEY, name text NOT NULL)")'
-    write_revision(project.backend, "people", people)
-    write_revision(project.backend, "split", SPLIT % part, "people")
+    write_revision(project.backend, "people", "baseline", people)
+    write_revision(project.backend, "split", "people", SPLIT % part, number=1)
     readme = (project.backend / "testing" / "README.md").read_text()
     (recipe,) = re.findall(r"```python\n(def test_full_names.*?)```", readme, re.DOTALL)
     path = project.backend / "tests" / "test_migrations.py"

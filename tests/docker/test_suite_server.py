@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests._kit.support import write_revision
+from tests._kit.revision import write_revision
 from tests.checks.test_run import MAIN, TABLE, WIPE
 from tests.docker.conftest import Service
 
@@ -15,7 +15,7 @@ def test_settings_read_at_import_are_those_of_the_tests(
 ) -> None:
     shop = service()
     backend = shop.project.backend
-    write_revision(backend, "orders", TABLE)
+    write_revision(backend, "orders", "baseline", TABLE)
     (backend / "app" / "main.py").write_text(MAIN)
     (backend / "tests" / "api").mkdir()
     (backend / "tests" / "api" / "conftest.py").write_text("import app.main\n")

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import URL
 
 from tests._kit.forks import Forks, forks
+from tests._kit.revision import write_revision
 from tests._kit.support import PROGRAMS, environment, execute
 
 _numbers = count()
@@ -80,13 +81,8 @@ class Service:
 
     def add(self, name: str, upgrade: str, downgrade: str = "pass") -> Path:
         """Write the next revision; the arguments are the bodies of its functions."""
-        path = self.versions / f"20270101_{next(_numbers):04}_{name}_made_by_a_test.py"
-        bodies = [textwrap.indent(textwrap.dedent(b).strip(), "    ") for b in (upgrade, downgrade)]
-        path.write_text(
-            f'"""Made by a test."""\n\nimport time\n\nimport sqlalchemy as sa\n\n'
-            f"from alembic import op\n\nrevision = {name!r}\ndown_revision = {self.head!r}\n"
-            f"branch_labels = None\ndepends_on = None\n\n\ndef upgrade() -> None:\n{bodies[0]}\n"
-            f"\n\ndef downgrade() -> None:\n{bodies[1]}\n"
+        path = write_revision(
+            self.backend, name, self.head, upgrade, downgrade, number=next(_numbers)
         )
         self.head = name
         return path

@@ -443,7 +443,7 @@ SITUATIONS = [
         remedy="missing package",
     ),
     _import(
-        r"SyntaxError: .* \(alembic/versions/.*_wrong_.*, line 16\)",
+        r"SyntaxError: .* \(alembic/versions/.*_wrong_.*, line 15\)",
         revision("op.execute('SELECT 1'"),
         args="upgrade head",
     ),
@@ -691,14 +691,14 @@ SITUATIONS = [
     # 9, 10: a revision fails
     Situation(
         "a revision fails",
-        r"relation .lost. does not exist in alembic/versions/.*_wrong_made_by_a_test.py, line 16; "
+        r"relation .lost. does not exist in alembic/versions/.*_wrong_made_by_a_test.py, line 15; "
         "the statement: ALTER TABLE lost ADD x int$",
         f"^fix the revision, then {SAME}; it continues after the last committed revision; ",
         statement("ALTER TABLE lost ADD x int"),
     ),
     Situation(
         "a revision fails",
-        "ZeroDivisionError: by zero in alembic/versions/.*, line 16",
+        "ZeroDivisionError: by zero in alembic/versions/.*, line 15",
         r"'python -m app.migrate --raiseerr \.\.\.'",
         revision("raise ZeroDivisionError('by zero')"),
     ),
