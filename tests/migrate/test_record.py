@@ -126,7 +126,7 @@ HARMFUL = {
     "one more": lambda text: text.replace("    execute(rows)", "    execute(rows)\n    execute(rows)"),
     "function": lambda text: text.replace("op.execute(what)", "op.execute(what + SUFFIX)"),
     "constant": lambda text: text.replace('SUFFIX = ""', 'SUFFIX = " "'),
-    "import": lambda text: text.replace("from alembic import op", "from alembic import op as op2\nop = op2"),
+    "import": lambda text: text.replace("from alembic import context, op", "from alembic import op as op2\nop = op2"),
     "in a block": lambda text: text + "\nif True:\n    SUFFIX = ' '\n",
 }  # fmt: skip
 
