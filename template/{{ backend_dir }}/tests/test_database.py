@@ -12,34 +12,34 @@ from testing.databases import Alembic, execute
 async def test_what_a_test_commits_is_gone_afterwards(
     session: AsyncSession, engine: AsyncEngine
 ) -> None:
-    await session.execute(text("CREATE TABLE notes (id int PRIMARY KEY)"))
-    await session.execute(text("INSERT INTO notes VALUES (1)"))
+    await session.execute(text("CREATE TABLE test_database_notes (id int PRIMARY KEY)"))
+    await session.execute(text("INSERT INTO test_database_notes VALUES (1)"))
     await session.commit()
-    assert await session.scalar(text("SELECT count(*) FROM notes")) == 1
+    assert await session.scalar(text("SELECT count(*) FROM test_database_notes")) == 1
     async with engine.connect() as another:
-        assert await another.scalar(text("SELECT to_regclass('notes')")) is None
+        assert await another.scalar(text("SELECT to_regclass('test_database_notes')")) is None
 
 
 async def test_so_is_what_the_application_commits(connection: AsyncConnection) -> None:
-    await connection.execute(text("CREATE TABLE notes (id int PRIMARY KEY)"))
+    await connection.execute(text("CREATE TABLE test_database_notes (id int PRIMARY KEY)"))
     async for session in get_session():  # as an endpoint of yours gets it
-        await session.execute(text("INSERT INTO notes VALUES (1)"))
+        await session.execute(text("INSERT INTO test_database_notes VALUES (1)"))
         await session.commit()
-    assert await connection.scalar(text("SELECT count(*) FROM notes")) == 1
+    assert await connection.scalar(text("SELECT count(*) FROM test_database_notes")) == 1
 
 
 def test_synchronous_code_has_a_session_too(sync_session: Session) -> None:
-    sync_session.execute(text("CREATE TABLE notes (id int PRIMARY KEY)"))
+    sync_session.execute(text("CREATE TABLE test_database_notes (id int PRIMARY KEY)"))
     sync_session.commit()
-    assert sync_session.scalar(text("SELECT count(*) FROM notes")) == 0
+    assert sync_session.scalar(text("SELECT count(*) FROM test_database_notes")) == 0
 
 
 async def test_an_application_with_its_own_engine_commits_to_its_own_database(
     application_engine: AsyncEngine, own_database: URL
 ) -> None:
     async with get_engine().begin() as connection:  # which is application_engine
-        await connection.execute(text("CREATE TABLE notes (id int PRIMARY KEY)"))
-    assert execute(own_database, "SELECT count(*) FROM notes") == [(0,)]
+        await connection.execute(text("CREATE TABLE test_database_notes (id int PRIMARY KEY)"))
+    assert execute(own_database, "SELECT count(*) FROM test_database_notes") == [(0,)]
 
 
 def test_the_settings_name_the_tests_database(database: URL) -> None:
