@@ -29,7 +29,7 @@ Examples = Mapping[str, Sequence[str | Mapping[str, Any]]]
 ROWS = 3  # for each table
 TRIES = 400  # combinations for one row
 NO_USE = ("23502", "23503", "P0001")  # not null, foreign key, a trigger: no other value would do
-_TABLES = Path(__file__).with_suffix(".sql").read_text("utf-8")
+_TABLES, _DETAILS = Path(__file__).with_suffix(".sql").read_text("utf-8").split(";")
 
 
 class Filler:
@@ -59,11 +59,12 @@ class Filler:
         self.problems = {}
         with database, database.cursor() as cursor:
             cursor.execute(_TABLES)
+            parts = [f"({oid}, EXISTS (TABLE {name}))" for oid, name in cursor.fetchall()]
+            if not parts:
+                return filled
+            cursor.execute(f"SELECT * FROM (VALUES {', '.join(parts)}) AS t")
+            cursor.execute(_DETAILS, [[oid for oid, has_rows in cursor.fetchall() if not has_rows]])
             tables: list[Any] = [table for (table,) in cursor.fetchall()]
-            exist = ", ".join(f"EXISTS (TABLE {table['name']})" for table in tables)
-            cursor.execute(f"SELECT ARRAY[{exist}]::boolean[]")
-            ((full,),) = cursor.fetchall()
-            tables = [table for table, rows in zip(tables, full, strict=True) if not rows]
             before = -1
             while before != len(tables):  # a table waits for those that it refers to
                 before = len(tables)

@@ -1,5 +1,14 @@
--- What rows.py has to know of each table. Partitions are tables of their own here, and their bounds
--- are read like a CHECK.
+-- The tables that may need rows. Partitions are tables of their own here. Partitioned tables first:
+-- their rows are those of the partitions.
+SELECT c.oid::bigint, c.oid::regclass::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+WHERE relkind IN ('r', 'p') AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+  AND relpersistence <> 't' AND relname NOT IN ('alembic_version', 'alembic_history')
+  AND NOT EXISTS (SELECT FROM pg_depend
+                  WHERE classid = c.tableoid AND objid = c.oid AND deptype = 'e')
+ORDER BY relkind, c.oid;
+
+-- What has to be known of those that have none. Bounds of partitions are read like a CHECK.
 SELECT json_build_object('name', c.oid::regclass::text, 'partitioned', relkind = 'p',
     'without_partitions', NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) WHERE isleaf),
     'columns', (SELECT json_agg(json_build_object('name', quote_ident(attname),
@@ -29,9 +38,4 @@ SELECT json_build_object('name', c.oid::regclass::text, 'partitioned', relkind =
         (SELECT string_agg(quote_literal(enumlabel), ' ' ORDER BY enumsortorder) FROM pg_enum
          WHERE enumtypid IN (SELECT unnest(ARRAY[t.oid, typelem, typbasetype]) FROM pg_attribute
              JOIN pg_type t ON t.oid = atttypid WHERE attrelid = c.oid))))
-FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-WHERE relkind IN ('r', 'p') AND nspname !~ '^pg_' AND nspname <> 'information_schema'
-  AND relpersistence <> 't' AND relname NOT IN ('alembic_version', 'alembic_history')
-  AND NOT EXISTS (SELECT FROM pg_depend
-                  WHERE classid = c.tableoid AND objid = c.oid AND deptype = 'e')
-ORDER BY relkind, c.oid  -- partitioned tables first: their rows are those of the partitions
+FROM pg_class c WHERE c.oid = ANY (%s::oid[]) ORDER BY relkind, c.oid

@@ -5,6 +5,7 @@ to the system (but for changed privileges), temporary objects, Alembic's own tab
 large objects, and the values of sequences.
 """
 
+import re
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 
@@ -484,10 +485,10 @@ def _change(kind: str, old: str, new: str) -> str:
 
 def tables(catalog: Catalog) -> set[str]:
     """The tables that hold rows of their own or of their partitions."""
-    found = set()
-    for (kind, name), definition in catalog.items():
-        lines = definition.splitlines()
-        is_partition = any(line == "DEFAULT" or line.startswith("FOR VALUES") for line in lines)
-        if kind == "relation" and {"table", "partitioned table"} & set(lines) and not is_partition:
-            found.add(name)
-    return found
+    is_table = re.compile(r"(?m)^(partitioned )?table$")
+    is_partition = re.compile(r"(?m)^(DEFAULT$|FOR VALUES)")
+    return {
+        name
+        for (kind, name), it in catalog.items()
+        if kind == "relation" and is_table.search(it) and not is_partition.search(it)
+    }
