@@ -51,24 +51,21 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
     """The steps of this command (`fn`), each in a clean session that holds the migration lock."""
     steps: Steps = context.context_opts["fn"]
 
+    def then_clean(function: Callable[..., Any]) -> Callable[..., None]:
+        @wraps(function)  # Alembic logs its name
+        def run(**arguments: Any) -> None:
+            function(**arguments)
+            _clean(connection)  # before Alembic updates its table: in another role it might not
+
+        return run
+
     def clean_steps(heads: Any, migration: MigrationContext) -> Iterator[MigrationStep]:
         _clean(connection)  # a failed attempt may have left something
         for step in steps(heads, migration):
-            step.migration_fn = _then_clean(step.migration_fn, connection)
+            step.migration_fn = then_clean(step.migration_fn)
             yield step
 
     return clean_steps
-
-
-def _then_clean(function: Callable[..., Any], connection: Connection) -> Callable[..., None]:
-    """Before Alembic updates its own table, since the revision may have set another role."""
-
-    @wraps(function)  # Alembic logs its name
-    def run(**arguments: Any) -> None:
-        function(**arguments)
-        _clean(connection)
-
-    return run
 
 
 def _clean(connection: Connection) -> None:

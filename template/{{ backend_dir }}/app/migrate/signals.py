@@ -30,7 +30,7 @@ def install() -> socket.socket:
     Without a handler, SIGTERM would not reach the first process of a container at all.
 
     Returns:
-        What a signal writes to; to close it ends the thread.
+        What a signal writes to.
     """
     global _is_installed, _is_over
     _is_installed, _is_over = True, False
@@ -46,20 +46,20 @@ def install() -> socket.socket:
 @contextmanager
 def ended_by_signals() -> Generator[None]:
     """The same within the block, unless it is so for the whole process."""
-    global _is_installed  # noqa: PLW0603
+    global _is_installed
     if _is_installed:
         yield
         return
-    before = [signal.getsignal(number) for number in NUMBERS]
+    before = {number: signal.getsignal(number) for number in NUMBERS}
     wakeup = signal.set_wakeup_fd(-1)
     writer = install()
     try:
         yield
     finally:
         signal.set_wakeup_fd(wakeup)
-        for number, handler in zip(NUMBERS, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)
-        writer.close()
+        writer.close()  # ends the thread
         _is_installed = False
 
 
@@ -82,6 +82,6 @@ def _say(number: int) -> None:
 
     sentence = f"Error: interrupted; the server rolls back what was not committed\nNext:  {AGAIN}\n"
     with suppress(OSError):
-        sys.stdout.flush()
         os.write(2, sentence.encode())  # sys.stderr may be locked by what was interrupted
+        sys.stdout.flush()
     os._exit(128 + number)
