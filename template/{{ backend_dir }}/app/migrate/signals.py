@@ -46,7 +46,7 @@ def install() -> socket.socket:
 @contextmanager
 def ended_by_signals() -> Generator[None]:
     """The same within the block, unless it is so for the whole process."""
-    global _is_installed
+    global _is_installed  # noqa: PLW0603 (the process has one handler for each signal)
     if _is_installed:
         yield
         return
