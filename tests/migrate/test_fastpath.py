@@ -402,6 +402,8 @@ class Walk:
         self.service.migrate("merge", "heads", "-m", "merge")
 
     def odd(self) -> None:
+        if not self.files():
+            self.restore()
         path = self.chance.choice(self.files())
         self.taken.append((path, path.read_bytes()))
         text = ODD_TEXTS[self.chance.choice(sorted(ODD_TEXTS))](
@@ -410,6 +412,8 @@ class Walk:
         path.write_text(text, encoding="utf-8", newline="")
 
     def remove(self) -> None:
+        if not self.files():
+            self.restore()
         path = self.files()[-1]
         self.taken.append((path, path.read_bytes()))
         path.unlink()
