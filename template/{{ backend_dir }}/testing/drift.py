@@ -22,11 +22,11 @@ from testing.databases import Alembic, copy_of
 from testing.schema import Catalog, catalog, difference, tables
 
 # What models can say in full. Of anything else they only may have some, which revisions then need.
-OF_MODELS = {"relation", "column", "column order", "constraint", "index", "type", "sequence"}
+OF_MODELS = {"table", "column", "column order", "constraint", "index", "type", "sequence"}
 # Lines of a definition that only revisions can make.
 OF_REVISIONS = re.compile(
     r"owner |(not )?granted |row security|replica identity |storage |compression |statistics "
-    r"|tablespace |label |depends on |clustered on|options autovacuum_|options toast\."
+    r"|tablespace |label |depends on |clustered|option autovacuum_|option toast\."
 )
 BY_DEFAULT = re.compile(r"owner |(not )?granted ")  # what a new table gets from the database
 TYPES = """
@@ -141,12 +141,10 @@ def compare(revisions: Catalog, models: Catalog) -> tuple[list[str], list[str]]:
             old = new
         if any(line.startswith("comment not valid:") for line in old):
             old = [line for line in old if not line.startswith(("not validated", "comment not "))]
-        if kind not in {"relation", "column"}:
+        if kind not in {"table", "column"}:
             old = [line for line in old if not line.startswith("comment ") or line in new]
         old = [line for line in old if line in new or not OF_REVISIONS.match(line)]
         new = [line for line in new if line in old or not BY_DEFAULT.match(line)]
-        if kind == "publication":  # it has lost the table that we dropped
-            old = new
         revisions[key], models[key] = "\n".join(old), "\n".join(new)
     return difference(revisions, models), notes
 
@@ -160,12 +158,13 @@ def is_of_revisions(key: tuple[str, str], revisions: Catalog, models: Catalog) -
         return True  # if a column used it, that would be a difference
     if kind == "sequence" and not name.startswith("of "):
         return True
-    table = name if kind in {"relation", "column order"} else name.rpartition(".")[0]
+    table = name if kind in {"table", "column order"} else name.rpartition(".")[0]
     if kind == "sequence":
         table = name.removeprefix("of ").rpartition(".")[0]
     if table in judged_tables(revisions):
         return kind == "index" and "part of " in revisions[key]
-    return ("relation", table) not in models  # a view, a partition, a table that env.py leaves out
+    # Of a view, a partition, or a table that env.py leaves out; domains have constraints too.
+    return not {("table", table), ("type", table)} & models.keys()
 
 
 def operations(head: URL) -> list[str]:

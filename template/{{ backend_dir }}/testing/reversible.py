@@ -103,7 +103,7 @@ class Database:
         """All rows of all tables, and how far the sequences have come."""
         parts = {}
         for name in tables(catalog):
-            only = "" if "partitioned table" in catalog["relation", name].split("\n") else "ONLY "
+            only = "" if "\npartition by " in catalog["table", name] else "ONLY "
             parts[name] = f"to_jsonb(t)::text FROM {only}{name} t"
         for kind, name in catalog:
             if kind == "sequence":
@@ -179,7 +179,7 @@ class Check:
                 problems = [f"{failure(self.script, 'upgrade', error)}\n  {cure}"]
             if database.read() != self.below:
                 database.start_again()
-            is_known = ("relation", table) in self.below and not self.emptied
+            is_known = ("table", table) in self.below and not self.emptied
             self.emptied = {table} if is_known else tables(self.below)
             database.empty(self.emptied)
             if not problems:
@@ -196,7 +196,7 @@ class Check:
         columns = re.findall(r"^Key \((.*?)\)=", detail)
         columns += [getattr(diagnosis, "column_name", None)]
         new = [it for it in columns if it and ("column", f"{table}.{it}") not in self.below]
-        return str(new[0]) if new and ("relation", table) in self.below else ""
+        return str(new[0]) if new and ("table", table) in self.below else ""
 
     # Revert, and apply again
 
@@ -317,14 +317,15 @@ class Check:
 def changed_tables(below: Catalog, above: Catalog) -> set[str]:
     """Tables of both, where what their rows may be is not the same."""
     changed = {key for key in below.keys() | above.keys() if below.get(key) != above.get(key)}
-    types = tuple(name for kind, name in changed if kind == "type")
+    names = {name if kind == "type" else name.rpartition(".")[0] for kind, name in changed}
+    types = tuple(name for name in names if ("type", name) in above)  # domains have constraints
     for (kind, name), definition in above.items():
         if kind == "column" and types and definition.startswith(types):
             changed.add((kind, name))
     names = {
-        name if kind == "relation" else name.rpartition(".")[0]
+        name if kind == "table" else name.rpartition(".")[0]
         for kind, name in changed
-        if kind in ("relation", "column", "constraint")
+        if kind in ("table", "column", "constraint")
     }
     return names & tables(below) & tables(above)
 
