@@ -74,7 +74,7 @@ REVOKE EXECUTE ON FUNCTION pg_sleep(float8) FROM public;
 -- undo
 GRANT EXECUTE ON FUNCTION pg_sleep(float8) TO public;
 
--- privilege on a column of the system | left over: privileges of table column pg_authid.rolname
+-- privilege on a column of the system | left over: privileges of column pg_authid.rolname
 GRANT SELECT (rolname) ON pg_authid TO reader;
 -- undo
 REVOKE SELECT (rolname) ON pg_authid FROM reader;

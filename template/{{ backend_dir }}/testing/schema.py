@@ -38,9 +38,9 @@ _OTHER_CATALOGS = re.compile(
 )
 # Bookkeeping, and what follows from another column.
 _OTHER_COLUMNS = re.compile(
-    "oid|rel(type|filenode|pages|tuples|all.*|has(index|triggers|subclass)|isshared|natts|checks"
-    "|rewrite|.*xid)|att(len|num|typmod|ndims|byval|align|cacheoff|hasmissing"
-    "|isdropped|missingval)|typ(relid|defaultbin|typmod)"
+    "oid|rel(type|filenode|pages|tuples|all.*|has(index|triggers|subclass)|isshared|natts|checks|"
+    "rewrite|.*xid)|att(len|num|typmod|ndims|byval|align|cacheoff|hasmissing|isdropped|missingval)"
+    "|typ(relid|defaultbin|typmod)"
 )
 _USUALLY_TRUE = {"relispopulated", "indisvalid", "indisready", "conislocal", "attislocal"}
 _TABLES = {"table", "view", "materialized view", "foreign table", "type"}
@@ -134,7 +134,7 @@ def _branches(columns: list[_Column]) -> str:
             if more[0].catalog not in main and more[0].target == catalog:
                 lines += _lines(more)
                 joins += f" LEFT JOIN {more[0].catalog} ON {more[0].name} = c.oid"
-        word = f"(pg_identify_object({class_}, {id_}, {part})).type"
+        kind = f"(pg_identify_object({class_}, {id_}, {part})).type"
         name = identity = _identity(class_, id_, part)
         plain = next((row.name for row in rows if row.type == "name"), None)
         if plain and "pg_class" in to:
@@ -144,7 +144,7 @@ def _branches(columns: list[_Column]) -> str:
             "class": class_,
             "id": id_,
             "part": part,
-            "kind": _SQL["kinds"].get(catalog, word),
+            "kind": _SQL["kinds"].get(catalog, kind),
             "name": _SQL["names"].get(catalog, name),
             "lines": ", ".join(lines),
             "acl": next((row.name for row in rows if row.type == "aclitem[]"), "NULL::aclitem[]"),
@@ -153,7 +153,6 @@ def _branches(columns: list[_Column]) -> str:
             "joins": joins,
             "where": _SQL["where"].get(catalog, where),
             "namespace": namespace,
-            "word": word,
             "identity": identity,
         }
         branches.append(_SQL["objects"].format(**fields))
@@ -176,12 +175,9 @@ def catalog_reader(url: URL) -> Generator[Callable[[], Catalog]]:
             cursor.execute(_SQL["columns"])
             columns = [_Column(*row) for row in cursor.fetchall()]
             columns = [it for it in columns if not _OTHER_CATALOGS.fullmatch(it.catalog)]
-            _queries[version] = _SQL["schema"].replace(
-                "/* one branch for each catalog */", _branches(columns)
-            )
-        cursor.execute(
-            f"SET plan_cache_mode = force_generic_plan; PREPARE catalog AS {_queries[version]}"
-        )
+            _queries[version] = _SQL["schema"].replace("/* catalogs */", _branches(columns))
+        cursor.execute("SET plan_cache_mode = force_generic_plan")
+        cursor.execute(f"PREPARE catalog AS {_queries[version]}")
 
         def read() -> Catalog:
             cursor.execute("EXECUTE catalog")
