@@ -143,6 +143,11 @@ CREATE TABLE "Sel""ect.x" ("a.b" text);
 -- undo
 DROP TABLE "Sel""ect.x";
 
+-- table with a name that is not ASCII | left over: table sales."Größe"
+CREATE TABLE sales."Größe" ("日付" date CONSTRAINT "prüft" CHECK ("日付" > '2020-01-01'));
+-- undo
+DROP TABLE sales."Größe";
+
 -- persistence | changed: table cache: persistence unlogged -> persistence permanent
 ALTER TABLE cache SET LOGGED;
 -- undo
