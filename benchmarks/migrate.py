@@ -242,7 +242,7 @@ def show_difference(what: str, pairs: list[tuple[float, float]]) -> None:
 def main() -> None:
     """Render a project, start a server, measure, print."""
     launcher = template_module("testing.server")
-    with tempfile.TemporaryDirectory() as folder, launcher.postgres_server() as found:
+    with tempfile.TemporaryDirectory() as folder, launcher.postgres_server() as (server, source):
         copy = Path(folder) / "template"
         ignored = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__")
         shutil.copytree(ROOT, copy, ignore=ignored)
@@ -250,15 +250,14 @@ def main() -> None:
         copier.run_copy(str(copy), project, defaults=True, quiet=True, settings=Settings())
         backend = project / "backend"
         compileall.compile_dir(backend, quiet=2)
-        server = URL.create(
-            "postgresql", found.user, found.password, found.host, found.port, "postgres"
-        )
         execute(server, 'CREATE DATABASE "bench" TEMPLATE template0')
         url = server.set(database="bench")
-        print(f"{found.source}; load average {os.getloadavg()[0]:.1f}")
+        print(f"{source}; load average {os.getloadavg()[0]:.1f}")
         seconds([sys.executable, "-m", "app.migrate"], backend, url)
         nothing_to_do(backend, url)
-        psql = shutil.which("psql", path=f"{found.bin}{os.pathsep}{os.environ['PATH']}")
+        psql = shutil.which(
+            "psql", path=f"{launcher.find_binaries()}{os.pathsep}{os.environ['PATH']}"
+        )
         if psql is None:
             print("100 revisions: not measured, since there is no psql here")
         else:

@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Generator
+from contextlib import ExitStack
 
 import pytest
 from sqlalchemy import URL, make_url
@@ -24,18 +25,12 @@ from tests.conftest import Project, Render
 def own_server() -> Generator[URL]:
     """A server that nobody else uses, by the launcher that users get."""
     launcher = template_module("testing.server")
-    try:
-        manager = launcher.postgres_server()
-        found = manager.__enter__()
-    except launcher.NoServerError as error:
-        cannot_run(f"no PostgreSQL server ({error})", "scripts/test")
-        raise  # not reached
-    try:
-        yield URL.create(
-            "postgresql", found.user, found.password, found.host, found.port, "postgres"
-        )
-    finally:
-        manager.__exit__(None, None, None)
+    with ExitStack() as stack:
+        try:
+            url, _ = stack.enter_context(launcher.postgres_server())
+        except launcher.NoServerError as error:
+            cannot_run(f"no PostgreSQL server ({error})", "scripts/test")
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -268,6 +268,15 @@ from app.core.config import get_settings
 from testing.databases import connect
 
 
+def test_raises(database):
+    url = database.render_as_string(hide_password=False)
+    raise ValueError(url)
+
+
+def test_refused(database):
+    connect(database, port=1)
+
+
 def test_that_ends_the_server(database):
     with connect(database) as connection, connection.cursor() as cursor:
         cursor.execute("SHOW data_directory")
@@ -292,11 +301,6 @@ def test_own(own_database):
 
 def test_connect(database):
     connect(database)
-
-
-def test_raises(database):
-    url = database.render_as_string(hide_password=False)
-    raise ValueError(url)
 """
 
 
@@ -307,12 +311,15 @@ def test_a_server_that_dies_under_the_tests_is_one_line_each_without_a_password(
     (project.backend / "tests" / "test_end.py").write_text(PASSWORDS)
     show = "import os; print('SECRET', os.environ['TESTING_URL'])\n"
     (project.backend / "tests" / "conftest.py").write_text(show)
-    code, output = suite(project, "-s", "-l", "tests/test_end.py")
-    assert code == 1
-    (line,) = (line for line in output.splitlines() if line.startswith("SECRET"))
-    password = line.partition("postgres:")[2].partition("@")[0]
-    assert len(password) == 32
-    assert password not in output.replace(line, "")
+    for which in "raises or refused", "not raises and not refused":
+        code, output = suite(project, "-s", "-l", "tests/test_end.py", "-k", which)
+        assert code == 1
+        (line,) = (line for line in output.splitlines() if line.startswith("SECRET"))
+        password = line.partition("postgres:")[2].partition("@")[0]
+        assert len(password) == 32
+        assert password not in output.replace(line, "")
+        if which == "raises or refused":
+            assert "ValueError: postgresql://postgres:***@" in output
     said = "the tests' PostgreSQL server is gone: "
     assert output.count(f"\n{said}") >= 4, output
     assert "site-packages" not in output

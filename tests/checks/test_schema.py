@@ -73,15 +73,13 @@ pytestmark = pytest.mark.server
 class Databases:
     """A server with a rich database, and copies of it, each with connections that are kept."""
 
-    def __init__(self, server: Any) -> None:
-        self.pg_dump = [server.bin / "pg_dump", "--schema-only"]
-        if b"--restrict-key" in subprocess.check_output([server.bin / "pg_dump", "--help"]):
+    def __init__(self, server: URL) -> None:
+        self.pg_dump = [POSTGRES.find_binaries() / "pg_dump", "--schema-only"]
+        if b"--restrict-key" in subprocess.check_output([self.pg_dump[0], "--help"]):
             self.pg_dump.append("--restrict-key=x")  # random, if it is not given
         self.connections: dict[str | None, psycopg2.extensions.connection] = {}
         self.readers: dict[str | None, tuple[Callable[[], Any], ExitStack]] = {}
-        self.server = URL.create(
-            "postgresql", server.user, server.password, server.host, server.port, "postgres"
-        )
+        self.server = server
         (version,) = self.execute(self.server, "SHOW server_version_num")[0]
         self.version = int(version) // 10000
         for role in ("reader", "writer"):
@@ -153,7 +151,7 @@ class Databases:
 
 @pytest.fixture(scope="session")
 def databases() -> Generator[Databases]:
-    with POSTGRES.postgres_server() as server:
+    with POSTGRES.postgres_server() as (server, _):
         databases = Databases(server)
         yield databases
         for name in [*databases.connections]:

@@ -217,10 +217,7 @@ class KeptServer:
         self._manager = self._postgres.postgres_server(
             self._folder, port=self._port, password="password"
         )
-        server = self._manager.__enter__()
-        self.url = URL.create(
-            "postgresql", server.user, "password", server.host, server.port, "postgres"
-        )
+        self.url, _ = self._manager.__enter__()
 
     def __exit__(
         self,

@@ -229,6 +229,11 @@ def test_the_development_server_runs_until_it_is_stopped(made: Made) -> None:
             again = made.python("testing")
             assert (again.returncode, again.stderr) == (0, "")
             assert "runs already" in again.stdout
+            command = (made.dest / ".venv/bin/python", "-m", "testing", "alembic", "current")
+            for name, value in ("POSTGRES_PASSWORD", "other"), ("POSTGRES_PORT", str(free_port())):
+                refused = typed(made.dest / "backend", *command, **{name: value})
+                assert refused.returncode, "two servers on one folder"
+            assert made.python("alembic", "current").returncode == 0, "it runs on"
         finally:
             server.terminate()  # as Ctrl-C, which a shell's background job ignores
         assert server.stdout.read() == "stopped\n"

@@ -1,5 +1,7 @@
 """The checks of all revisions, by name: tests/test_migrations.py imports those that it wants."""
 
+# mypy: implicit-reexport
+# ruff: noqa: F401
 from testing.drift import test_models_and_revisions_make_the_same_schema
 from testing.offline import test_offline_sql_builds_the_same_schema
 from testing.reversible import test_every_revision_can_be_reverted_and_applied_again
@@ -11,15 +13,3 @@ from testing.shape import (
     test_revisions_do_not_import_the_application,
     test_there_is_one_head,
 )
-
-__all__ = [
-    "test_every_file_in_versions_is_a_revision",
-    "test_every_revision_can_be_reverted_and_applied_again",
-    "test_file_names_have_date_id_and_message",
-    "test_merged_revisions_are_not_edited",
-    "test_models_and_revisions_make_the_same_schema",
-    "test_offline_sql_builds_the_same_schema",
-    "test_revisions_are_safe_for_tables_in_use",
-    "test_revisions_do_not_import_the_application",
-    "test_there_is_one_head",
-]

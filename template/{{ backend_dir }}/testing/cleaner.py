@@ -1,9 +1,9 @@
-"""Stops the tests' server and removes its files, whatever the end of the tests. Run as a script.
+"""Ends the tests' server and removes its files, whatever the end of the tests. Run as a script.
 
-It hears of that end by its standard input, and a second copy hears of its own in the same way.
+Its arguments: `keep` or `remove`, the server's folder, and its process id or 0. Its standard input
+says the id once there is one, and ends with the tests. A second copy looks after the first.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -13,34 +13,25 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-DEADLINE = 30.0  # seconds for a fast shutdown
 
-
-def clean(home: Path, pg_ctl: str, folders: list[str]) -> None:
-    """Stop the server whose data are in `home`, if one runs, and remove the folders."""
-    status, deadline = home / "pgdata" / "postmaster.pid", time.monotonic() + DEADLINE
-    if sys.platform == "win32":
-        subprocess.run([pg_ctl, "stop", "-m", "fast", "-D", status.parent], check=False)
-    else:
-        with suppress(OSError, ValueError):  # no such file, no such process: it has ended already
-            server = int(status.read_text("utf-8").splitlines()[0])
-            os.kill(server, signal.SIGINT)  # a fast shutdown: it does not wait for clients
-            while status.exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
-            if status.exists():
-                os.kill(server, signal.SIGKILL)
-    while any(map(os.path.exists, folders)) and time.monotonic() < deadline:
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)  # again, where initdb still writes
+def clean(action: str, home: Path, server: str) -> None:
+    """Stop the server, at once if its data are not kept, and remove them."""
+    fast, at_once = signal.SIGINT, getattr(signal, "SIGQUIT", signal.SIGINT)  # Windows: both kill
+    with suppress(OSError, IndexError):  # no such file, no such process: it has ended already
+        if (home / "pgdata" / "postmaster.pid").read_text("utf-8").split()[0] == server:
+            os.kill(int(server), fast if action == "keep" else at_once)
+    deadline = time.monotonic() + 30
+    while action == "remove" and home.exists() and time.monotonic() < deadline:
+        shutil.rmtree(home, ignore_errors=True)  # again, where the server still writes
         time.sleep(0.01)
 
 
 if __name__ == "__main__":
-    request = sys.stdin.readline()
-    if len(sys.argv) == 1:
-        command = [sys.executable, "-I", "-S", __file__, "second"]
-        second = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
-        print(request, end="", file=second.stdin, flush=True)
-    sys.stdin.readline()
-    home, *rest = json.loads(request)
-    clean(Path(home), *rest)
+    action, home, server = sys.argv[1:]
+    for line in sys.stdin:
+        if line == "stop\n":
+            break
+        server = line.strip()
+        command = [sys.executable, "-I", "-S", __file__, action, home, server]
+        second = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    clean(action, Path(home), server)

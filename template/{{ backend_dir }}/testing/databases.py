@@ -20,29 +20,27 @@ PSYCOPG2: Any = make_url("postgresql+psycopg2://").get_dialect()()
 # The comment on a database that may be dropped, before its name: a name alone proves nothing.
 MARK = "made by the tests, which may drop it: "
 made: set[str] = set()  # the databases that this process made, and has not dropped
-_OURS = """
-    SELECT datname FROM pg_database
+# Of this run, or of one that has no session, neither by its name nor in one of its databases.
+_LEFTOVERS = """
+    SELECT datname FROM pg_database d
     WHERE shobj_description(oid, 'pg_database') = %s || datname AND pg_has_role(datdba, 'USAGE')
+    AND datname ~ '^test_run[0-9a-f]{8}_' AND (left(datname, 16) = %s OR NOT EXISTS (
+        SELECT FROM pg_stat_activity a
+        WHERE left(d.datname, 16) IN (application_name, left(a.datname, 16))))
 """
 
 
 def connect(url: URL, **options: Any) -> Connection:
     """A session in which each statement is committed; `options` are more arguments of libpq."""
-    __tracebackhide__ = True
     arguments = PSYCOPG2.create_connect_args(for_driver(url, "postgresql+psycopg2"))[1]
     if given := arguments.get("options"):
         options["options"] = f"{given} {options.get('options', '')}"
-    try:
-        connection: Connection = psycopg2.connect(**arguments | options)
-    except psycopg2.OperationalError as error:
-        raise error.with_traceback(None) from None  # psycopg2's arguments hold the password
+    connection: Connection = psycopg2.connect(**arguments | options)
     connection.autocommit = True  # CREATE DATABASE cannot run in a transaction
     return connection
 
 
-def execute(
-    url: URL, statement: str | sql.Composable, *parameters: object
-) -> list[tuple[Any, ...]]:
+def execute(url: URL, statement: str | sql.Composable, *parameters: object) -> list[Any]:
     """Run one statement in a session of its own, committed; returns its rows."""
     with closing(connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute(statement, parameters or None)
@@ -61,12 +59,12 @@ _SETTINGS = """
 
 def create_database(server: URL, name: str, template: str = "template0") -> URL:
     """Create a database that bears our mark, as a copy of `template`; returns its URL."""
-    statement = (
-        "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"  # quicker than wal_log in memory
-    )
+    # A file copy is quicker than wal_log in memory.
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+    mark = sql.SQL("COMMENT ON DATABASE {} IS {}")
     with closing(connect(server)) as connection, connection.cursor() as cursor:
-        cursor.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(template)))
-        cursor.execute(_mark(name))
+        cursor.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
+        cursor.execute(mark.format(sql.Identifier(name), sql.Literal(MARK + name)))
         made.add(name)
         cursor.execute(_SETTINGS, [name, template])
         for setting, value, says_so in cursor.fetchall():
@@ -75,21 +73,12 @@ def create_database(server: URL, name: str, template: str = "template0") -> URL:
     return server.set(database=name)
 
 
-def _mark(name: str) -> sql.Composable:
-    statement = sql.SQL("COMMENT ON DATABASE {} IS {}")
-    return statement.format(sql.Identifier(name), sql.Literal(MARK + name))
-
-
-def rename_database(server: URL, name: str, new_name: str) -> None:
-    """Rename a database of ours; the mark goes with it."""
-    statement = sql.SQL("ALTER DATABASE {} RENAME TO {}")
-    execute(server, statement.format(sql.Identifier(name), sql.Identifier(new_name)))
-    execute(server, _mark(new_name))
-
-
-def marked_databases(server: URL) -> list[str]:
-    """The names of those that bear our mark, and that this role may drop."""
-    return [name for (name,) in execute(server, _OURS, MARK)]
+def drop_leftovers(server: URL, run: str) -> list[str]:
+    """Drop the databases with our mark that are this run's or a dead one's; returns their names."""
+    names = [name for (name,) in execute(server, _LEFTOVERS, MARK, run)]
+    for name in names:
+        drop_database(server, name)
+    return names
 
 
 def drop_database(server: URL, name: str) -> None:
@@ -117,17 +106,14 @@ def copy_of(url: URL, name: str) -> AbstractContextManager[URL]:
 class Alembic:
     """The commands of Alembic on one database, through env.py like any other caller."""
 
-    def __init__(self, url: URL | None = None, script_location: Path | None = None) -> None:
+    def __init__(self, url: URL | None = None) -> None:
         self.output = io.StringIO()
         self.config = Config(BACKEND / "alembic.ini", stdout=self.output, output_buffer=self.output)
         if url is not None:
             self.config.attributes["url"] = url.set(drivername="postgresql+psycopg2")
-        if script_location is not None:
-            self.config.set_main_option("script_location", str(script_location).replace("%", "%%"))
 
     def __call__(self, name: str, *words: str, **options: Any) -> str:
         """Run `alembic <name> <words>`; returns what it printed."""
-        self.output.seek(0)
-        self.output.truncate()
+        self.output.truncate(self.output.seek(0))
         getattr(command, name)(self.config, *words, **options)
         return self.output.getvalue()

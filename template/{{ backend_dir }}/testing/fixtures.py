@@ -6,6 +6,8 @@ is rolled back for each test.
 
 import os
 from collections.abc import AsyncGenerator, Generator
+from contextlib import closing
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import URL, create_engine, make_url
@@ -16,14 +18,7 @@ from sqlalchemy.pool import NullPool
 from app.core.config import get_settings
 from app.core.database import get_engine, get_session_factory
 from app.migrate.explain import explain
-from testing.databases import (
-    Alembic,
-    create_database,
-    drop_database,
-    execute,
-    rename_database,
-    temporary_database,
-)
+from testing.databases import Alembic, connect, create_database, drop_database, temporary_database
 from testing.revisions import missing_feature, released
 from testing.rows import Examples
 from testing.server import database_name
@@ -50,25 +45,18 @@ def server() -> URL:
 def template(server: URL) -> str:
     """The name of a database at head, made once for all workers, to be cloned."""
     name = database_name("template")
-    ready = "SELECT 1 FROM pg_database WHERE datname = %s"
-    if not execute(server, ready, name):
-        # Under another name until it is ready, and whoever comes first makes it.
-        making = database_name("making")
-        url = create_database(server, making)
-        try:
-            Alembic(url)("upgrade", "heads")
-        except Exception as error:
-            drop_database(server, making)
-            if not (problem := explain(error)):
-                raise
-            lines = [f"upgrade to head fails: {problem.cause}", *missing_feature(error)]
-            pytest.fail("\n".join(lines), pytrace=False)
-        try:
-            rename_database(server, making, name)
-        except Exception:
-            drop_database(server, making)
-            if not execute(server, ready, name):
-                raise
+    with closing(connect(server)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtext(%s))", [name])  # other workers wait
+        cursor.execute("SELECT FROM pg_database WHERE datname = %s", [name])
+        if not cursor.rowcount:
+            try:
+                Alembic(create_database(server, name))("upgrade", "heads")
+            except Exception as error:
+                drop_database(server, name)
+                if not (problem := explain(error)):
+                    raise
+                lines = [f"upgrade to head fails: {problem.cause}", *missing_feature(error)]
+                pytest.fail("\n".join(lines), pytrace=False)
     return name
 
 
@@ -119,29 +107,18 @@ async def engine(database: URL) -> AsyncGenerator[AsyncEngine]:
 
 @pytest.fixture
 async def connection(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
-    """A connection in a transaction that is rolled back after the test.
-
-    The application's sessions, those of `get_session`, are on it too: what the code under test
-    commits is a savepoint, and gone after the test.
-    """
-    factory = get_session_factory()
-    before = dict(factory.kw)
-    async with engine.connect() as connection, connection.begin() as transaction:
-        factory.configure(bind=connection, join_transaction_mode="create_savepoint")
-        try:
+    """A connection, and that of the application's sessions; what is committed is gone after it."""
+    options = get_session_factory().kw
+    async with engine.connect() as connection:
+        await connection.begin()  # to be rolled back when the connection is closed
+        with patch.dict(options, bind=connection, join_transaction_mode="create_savepoint"):
             yield connection
-        finally:
-            factory.kw.clear()
-            factory.kw.update(before)
-            await transaction.rollback()
 
 
 @pytest.fixture
 async def session(connection: AsyncConnection) -> AsyncGenerator[AsyncSession]:
-    """A session whose commits are savepoints: what it commits is gone after the test."""
-    async with AsyncSession(
-        connection, expire_on_commit=False, join_transaction_mode="create_savepoint"
-    ) as session:
+    """A session of the application's; what it commits is gone after the test."""
+    async with get_session_factory()() as session:
         yield session
 
 
@@ -149,20 +126,17 @@ async def session(connection: AsyncConnection) -> AsyncGenerator[AsyncSession]:
 def sync_session(database: URL) -> Generator[Session]:
     """The same for synchronous code: psycopg2, in a transaction of its own."""
     engine = create_engine(get_settings().database_url_sync, poolclass=NullPool)
-    with engine.connect() as connection, connection.begin() as transaction:
+    with engine.connect() as connection:
+        connection.begin()  # to be rolled back when the connection is closed
         with Session(connection, join_transaction_mode="create_savepoint") as session:
             yield session
-        transaction.rollback()
 
 
 @pytest.fixture
 async def application_engine(
     own_database: URL, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[AsyncEngine]:
-    """What `get_engine()` returns in this test: an engine on `own_database`, as are the settings.
-
-    For code under test that uses the engine itself, or has to commit for real.
-    """
+    """What `get_engine()` returns in this test: on `own_database`, to commit for real."""
     for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):
         monkeypatch.setenv(name, own_database.render_as_string(hide_password=False))
     forget_settings()

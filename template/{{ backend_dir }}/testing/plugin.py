@@ -18,13 +18,8 @@ from testing.server import NoServerError, database_name, postgres_server
 from testing.whole_server import left_alone
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"  # nothing listens on port 1
-RUN = re.compile(r"test_run[0-9a-f]{8}(?=_)")  # what the names of a run's databases begin with
 NO_TESTS = ("collectonly", "help", "markers", "showfixtures", "show_fixtures_per_test")
 notes: set[str] = set()  # printed at the end of the run
-
-
-class ForeignDatabaseError(RuntimeError):
-    """A test connects to a database that its run did not make."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -60,9 +55,7 @@ def _find_server(options: Any, stack: ExitStack, patch: pytest.MonkeyPatch) -> N
         elif any(getattr(options, name, False) for name in NO_TESTS):
             source = "none, since no test runs"
         else:
-            own = stack.enter_context(postgres_server())
-            source = own.source
-            url = URL.create("postgresql", own.user, own.password, own.host, own.port, "postgres")
+            url, source = stack.enter_context(postgres_server())
     except (NoServerError, ValueError) as error:
         source = f"none. {error}"
     patch.setenv("TESTING_SERVER", source)
@@ -74,41 +67,31 @@ def _parse(given: str) -> URL:
     """A URL whose query names no user and no database: others' URLs are made from it."""
     with suppress(Exception):  # its text may hold a password
         url = make_url(given)
-        fields = {"dbname": "database", "user": "username", "password": "password"}
-        said: Any = {fields[name]: value for name, value in url.query.items() if name in fields}
-        said["database"] = said.get("database") or url.database or "postgres"
+        query: Any = dict(url.query)
+        user = query.pop("user", url.username), query.pop("password", url.password)
+        database = query.pop("dbname", url.database) or "postgres"
+        url = url.set(username=user[0], password=user[1], database=database, query=query)
         if url.get_backend_name() in {"postgres", "postgresql"}:
-            return url.set(drivername="postgresql", **said).difference_update_query([*fields])
+            return url.set(drivername="postgresql")
     raise ValueError("TEST_DATABASE_URL is not of the form postgresql://user:password@host:5432/db")
 
 
 def _join_server(stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
     """Say that this run lives, and drop what runs left behind that do not live any more."""
     from app.migrate.explain import explain
-    from testing.databases import connect, drop_database, execute, marked_databases
+    from testing.databases import connect, drop_leftovers, execute
 
     server, run = make_url(os.environ["TESTING_URL"]), f"test_{os.environ['TESTING_RUN']}"
-
-    def drop_databases() -> None:
-        with suppress(Exception):  # the server is gone, and every test said so
-            for name in marked_databases(server):
-                if name.startswith(f"{run}_"):
-                    drop_database(server, name)
-
     try:
         # The session says it for as long as this process lives, whatever its end.
         stack.callback(connect(server, application_name=run).close)
-        stack.callback(drop_databases)
         may_create = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
         if execute(server, may_create) != [(True,)]:
             raise ValueError("its role may not create databases\nNext:  ALTER ROLE ... CREATEDB")
-        marked = marked_databases(server)  # before the question who lives
-        alive = "SELECT application_name, datname FROM pg_stat_activity"
-        seen = " ".join(str(name) for row in execute(server, alive) for name in row)
-        for name in marked:
-            if (found := RUN.match(name)) and found[0] not in seen:
-                drop_database(server, name)
-                notes.add(f"dropped {name}, which a run that was killed had left behind")
+        for name in drop_leftovers(server, run):
+            notes.add(f"dropped {name}, which a run that was killed had left behind")
+        stack.enter_context(suppress(Exception))  # the server is gone, and every test said so
+        stack.callback(drop_leftovers, server, run)
     except Exception as error:
         patch.setenv("TESTING_SERVER", f"none. TEST_DATABASE_URL: {explain(error) or error}")
         patch.delenv("TESTING_URL")
@@ -116,45 +99,33 @@ def _join_server(stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
 
 def _refuse_foreign_databases(dialect: Any, _: Any, args: Any, arguments: dict[str, Any]) -> None:
     """For every engine of this process, whoever makes it."""
-    __tracebackhide__ = True
     from testing.databases import made
 
     name = arguments.get("dbname", arguments.get("database"))
     if dialect.name == "postgresql" and name not in made:
-        raise ForeignDatabaseError(
-            f"this test connects to {name}, and may only connect to databases of its own run: "
-            "have `session`, `engine` or `database` among its arguments"
-        )
+        why = f"this test connects to {name}, and may only connect to databases of its own run: "
+        pytest.fail(f"{why}have `session`, `engine` or `database` among its arguments", False)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Any:
+def pytest_runtest_makereport() -> Any:
     """A server that is gone is one line, and no traceback shows the server's password."""
-    report = yield
-    if call.excinfo and report.failed:
-        if isinstance(call.excinfo.value, ForeignDatabaseError):
-            report.longrepr = str(call.excinfo.value)
-        report.longrepr = _why_no_server_answers(call.excinfo.value) or report.longrepr
-        url = make_url(os.environ.get("TESTING_URL", NOWHERE))
-        password, shown = url.password or os.environ.get("PGPASSWORD"), str(report.longrepr)
-        if password and password in shown:
-            pattern = rf"(?<=[:'\"]){re.escape(password)}(?=[@'\"])"
-            report.longrepr = re.sub(pattern, "***", shown)
-    return report
-
-
-def _why_no_server_answers(error: BaseException) -> str:
-    from app.migrate.errors import ExitCode
     from app.migrate.explain import explain
     from testing.databases import connect
 
-    problem = explain(error) if isinstance(error, Exception) else None
-    if problem and problem.exit_code is ExitCode.UNREACHABLE and "TESTING_URL" in os.environ:
+    report = yield
+    if report.failed and "TESTING_URL" in os.environ:
+        url, shown = make_url(os.environ["TESTING_URL"]), str(report.longrepr)
         try:
-            connect(make_url(os.environ["TESTING_URL"]), connect_timeout=5).close()
-        except Exception as gone:
-            return f"the tests' PostgreSQL server is gone: {(explain(gone) or problem).cause}"
-    return ""
+            connect(url, connect_timeout=5).close()
+        except Exception as error:
+            cause = problem.cause if (problem := explain(error)) else error
+            shown = f"the tests' PostgreSQL server is gone: {cause}"
+        if password := url.password or os.environ.get("PGPASSWORD"):
+            shown = re.sub(rf"(?<=[:'\"=]){re.escape(password)}(?=[@'\" ])", "***", shown)
+        if shown != str(report.longrepr):
+            report.longrepr = shown
+    return report
 
 
 def pytest_report_header() -> str:
@@ -170,13 +141,8 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests have to say without failing: `record_property("note", "...")`."""
-    said = {
-        str(value)
-        for outcome in ("passed", "failed", "")
-        for report in terminalreporter.getreports(outcome)
-        for name, value in report.user_properties
-        if name == "note"
-    }
+    tests = [test for end in ("passed", "failed", "") for test in terminalreporter.getreports(end)]
+    said = {str(value) for test in tests for name, value in test.user_properties if name == "note"}
     if notes | said:
         terminalreporter.section("notes")
     for note in sorted(notes | said):
