@@ -55,9 +55,10 @@ def lab(shop: Shop, rendered: Render, slug: str) -> Generator[Lab]:
     lab = Lab(shop, image, inner, service.backend, catalogs)
     try:
         lab.expected = undisturbed(lab.database(), catalogs.catalog)
-        start = time.monotonic()  # once more, since the first was slow
-        assert lab.database().migrate().returncode == 0
-        lab.expected.seconds = time.monotonic() - start
+        for _ in range(3):  # the first was slow, and another may meet a busy machine
+            start, database = time.monotonic(), lab.database()
+            assert database.migrate().returncode == 0
+            lab.expected.seconds = min(lab.expected.seconds, time.monotonic() - start)
         yield lab
     finally:
         inner.close()
@@ -182,7 +183,7 @@ def spread(seed: int, groups: int = 4) -> list[list[float]]:
 def test_a_server_is_killed_and_started_at_any_moment(lab: Lab, tell: Tell) -> None:
     report = Report(SEED, seconds=lab.expected.seconds)
     server = lab.shop.container("postgres")
-    for group, parts in enumerate([*spread(SEED + 1), *spread(SEED + 3)]):
+    for group, parts in enumerate(spread(SEED + 1) + spread(SEED + 3) + spread(SEED + 4)):
         if group >= 4 and report.codes[4] >= 6:
             break
         running = lab.start_spread(parts, MIGRATION_CONNECT_WAIT="30")
