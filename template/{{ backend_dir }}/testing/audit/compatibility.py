@@ -3,7 +3,6 @@
 During a deploy the previous release still runs, on the new schema.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from testing.audit.messages import Report
 from testing.audit.statements import Statement, mentions, says
 from testing.revisions import where
 
-Properties = dict[str, Any]
-Snapshot = dict[str, dict[Any, Properties]]  # kind -> oid, or whatever it has instead -> properties
+Snapshot = dict[str, dict[Any, dict[str, Any]]]  # kind -> oid or the like -> properties
 
 _SNAPSHOT = Path(__file__).with_name("snapshot.sql").read_text("utf-8")
 # What the statement that did it says.
@@ -32,8 +30,6 @@ _VERBS = {
     "wide-index": r"\bINDEX\b",
 }
 _TABLES = ("r", "p", "f")
-_INDEXES = ("i", "I")
-_TEXTS = {"text", "character varying"}  # whoever reads the one can read the other
 
 
 def snapshot(connection: Connection) -> Snapshot:
@@ -83,88 +79,64 @@ class _Comparison:
         self.names = {oid: it["name"] for oid, it in before["relations"].items()}
 
     def changes(self) -> Iterator[tuple[str, str, str]]:
-        """All of them."""
         yield from self._relations()
         yield from self._columns()
         for kind in ("types", "functions", "schemas", "extensions", "constraints"):
             yield from self._named(kind)
         yield from self._constraints()
         yield from self._indexes()
-        yield from self._triggers()
-        yield from self._policies()
+        yield from self._triggers_and_policies()
 
     def _relations(self) -> Iterator[tuple[str, str, str]]:
-        oids = {it["name"]: oid for oid, it in self.after["relations"].items()}
+        others = {it["name"]: it for it in self.after["relations"].values()}
         for oid, old in self.before["relations"].items():
-            new, name, other = self.after["relations"].get(oid), old["name"], oids.get(old["name"])
-            if old["owned"] or (old["kind"] in _INDEXES and not new):
-                continue  # goes with its column; is seen among the indexes
+            new, name = self.after["relations"].get(oid), old["name"]
+            other = others.get(name, {})
+            is_index = old["kind"] in ("i", "I")
+            if old["owned"] or (is_index and not new):
+                continue  # goes with its column or constraint; is seen among the indexes
             if not new:
-                if old["kind"] in _TABLES or other is None or not self._fits(oid, other):
+                # A view may be made again, with the columns that it had and more.
+                same = other and old["columns"] == other["columns"][: len(old["columns"])]
+                if old["kind"] in _TABLES or not same:
                     yield "drops", name, name
                 continue
-            if new["name"] != name:
-                if old["kind"] in _INDEXES:
-                    renamed = self._is_renamed_alone(old, new)
-                else:  # unless a view stands in for it
-                    renamed = other is None or self.after["relations"][other]["kind"] != "v"
-                if renamed:
-                    yield "renames", name, name
+            if is_index:  # not with its schema, and not to take another's place
+                schemas = {it["name"].rpartition(".")[0] for it in (old, new)}
+                renamed = len(schemas) == 1 and new["name"] not in self.names.values()
+            else:  # unless a view stands in for it
+                renamed = new["name"] != name and other.get("kind") != "v"
+            if renamed:
+                yield "renames", name, name
             if any(new[flag] and not old[flag] for flag in ("secure", "forced")):
                 yield "restricts", name, f"row level security of {name}"
-            if old["acl"] and not _privileges(old["acl"]) <= _privileges(new["acl"] or []):
+            if not {*old["privileges"]} <= {*new["privileges"]}:
                 yield "restricts", name, f"privileges on {name}"
 
-    def _fits(self, old: int, new: int) -> bool:
-        """Whether a view that was made again begins with the columns that it had."""
-
-        def columns(state: Snapshot, table: int) -> list[tuple[int, str, str]]:
-            every = state["columns"].values()
-            mine = (it for it in every if it["table"] == table)
-            return sorted((it["number"], it["name"], it["type"]) for it in mine)
-
-        had = columns(self.before, old)
-        return had == columns(self.after, new)[: len(had)]
-
-    def _is_renamed_alone(self, old: Properties, new: Properties) -> bool:
-        """An index: not with its schema or constraint, and not to take another's place."""
-        schemas = {it["name"].rpartition(".")[0] for it in (old, new)}
-        constraints = {it["name"] for it in self.before["constraints"].values()}
-        others = {*self.names.values()}
-        return len(schemas) == 1 and old["name"] not in constraints and new["name"] not in others
-
     def _columns(self) -> Iterator[tuple[str, str, str]]:
-        for key in self.before["columns"] | self.after["columns"]:
-            old, new = self.before["columns"].get(key), self.after["columns"].get(key)
-            column = old or new
-            assert column
+        for key, column in (self.before["columns"] | self.after["columns"]).items():
             if column["table"] not in self.stay:
                 continue
-            name, full = column["name"], f"{self.names[column['table']]}.{column['name']}"
+            old, new = self.before["columns"].get(key), self.after["columns"].get(key)
+            name = (old or column)["name"]
+            full = f"{self.names[column['table']]}.{name}"
             stored = self.before["relations"][column["table"]]["kind"] in _TABLES
             if not new:
                 yield "drops", name, full
-            elif not old:
-                if stored and new["required"] and not new["given"]:
-                    yield "requires-value", name, full
+                continue
+            is_required = stored and new["required"] and not new["given"]
+            if is_required and (not old or old["given"]):
+                yield "requires-value", name, full
+            if not old:
                 if stored and new["type"] == "json":
                     yield "json-column", name, full
-            else:
-                if old["name"] != new["name"]:
-                    yield "renames", name, full
-                if self._is_other_type(old["type"], new["type"]):
-                    yield "changes-type", name, full
-                if stored and old["required"] and not new["required"]:
-                    yield "loosens", name, f"NOT NULL of {full}"
-                if stored and new["required"] and old["given"] and not new["given"]:
-                    yield "requires-value", name, full
-
-    def _is_other_type(self, old: str, new: str) -> bool:
-        renamed = any(
-            it["name"] == old and self.after["types"].get(oid, {}).get("name") == new
-            for oid, it in self.before["types"].items()
-        )
-        return old != new and not renamed and not {old, new} <= _TEXTS
+                continue
+            if old["name"] != new["name"]:
+                yield "renames", name, full
+            if old["type"] != new["type"] and old["type_oid"] != new["type_oid"]:
+                yield "changes-type", name, full
+            if stored and old["required"] and not new["required"]:
+                yield "loosens", name, f"NOT NULL of {full}"
 
     def _named(self, kind: str) -> Iterator[tuple[str, str, str]]:
         others = {it["name"]: it for it in self.after[kind].values()}
@@ -177,9 +149,8 @@ class _Comparison:
                     yield "drops", name, name
                 continue
             # A function is written with its types, which may have got new names.
-            if new["name"].partition("(")[0] != name.partition("(")[0] and (
-                kind == "constraints" or not other
-            ):
+            renamed = new["name"].partition("(")[0] != name.partition("(")[0]
+            if renamed and (kind == "constraints" or not other):
                 yield "renames", name, name
             for label, text in labels.items():
                 if (new["labels"] or {}).get(label) != text:
@@ -187,19 +158,14 @@ class _Comparison:
 
     def _constraints(self) -> Iterator[tuple[str, str, str]]:
         """CHECK and foreign keys that are gone, and not made again."""
-
-        def key(it: Properties) -> tuple[int, str, str]:
-            return it["table"], it["kind"], str(it["columns"])
-
-        others = {key(it) for it in self.after["constraints"].values()}
+        same = {it["same"] for it in self.after["constraints"].values()}
         for oid, it in self.before["constraints"].items():
-            numbers = it["columns"] or []
-            columns = [self.after["columns"].get(f"{it['table']}.{n}") for n in numbers]
-            gone = oid not in self.after["constraints"] and key(it) not in others
-            matters = it["kind"] in ("c", "f") and it["valid"] and it["table"] in self.stay
-            if gone and matters and all(columns):
-                is_not_null = re.fullmatch(r"CHECK \(\(.+ IS NOT NULL\)\)", it["of"])
-                if not (is_not_null and all(column and column["required"] for column in columns)):
+            gone = oid not in self.after["constraints"] and it["same"] not in same
+            if gone and it["matters"] and it["table"] in self.stay:
+                keys = [f"{it['table']}.{number}" for number in it["columns"]]
+                columns = [self.after["columns"].get(key, {}) for key in keys]
+                replaced = it["not_null"] and all(column.get("required") for column in columns)
+                if all(columns) and not replaced:
                     yield "loosens", it["name"], f"{it['name']} of {self.names[it['table']]}"
 
     def _indexes(self) -> Iterator[tuple[str, str, str]]:
@@ -215,28 +181,12 @@ class _Comparison:
             if lost and all((it["table"], column) in columns for column in it["columns"]):
                 yield "drops", self.names[oid], f"{self.names[oid]} (ON CONFLICT needs it)"
 
-    def _triggers(self) -> Iterator[tuple[str, str, str]]:
-        for kind in ("triggers", "rules"):
-            for key, it in self.after[kind].items():
-                table = self.before["relations"].get(it["table"])
-                if key not in self.before[kind] and table and table["kind"] in _TABLES:
-                    yield "adds-trigger", it["name"], f"{it['name']} of {table['name']}"
-
-    def _policies(self) -> Iterator[tuple[str, str, str]]:
+    def _triggers_and_policies(self) -> Iterator[tuple[str, str, str]]:
+        for key, it in self.after["triggers"].items():
+            if key not in self.before["triggers"] and it["table"] in self.names:
+                yield "adds-trigger", it["name"], f"{it['name']} of {self.names[it['table']]}"
         for key, it in (self.before["policies"] | self.after["policies"]).items():
-            lost = it["permissive"] and key not in self.after["policies"]
-            new = not it["permissive"] and key not in self.before["policies"]
+            changed = key not in (self.after if it["permissive"] else self.before)["policies"]
             tables = [state["relations"].get(it["table"]) for state in (self.before, self.after)]
-            if (lost or new) and all(table and table["secure"] for table in tables):
+            if changed and all(table and table["secure"] for table in tables):
                 yield "restricts", it["name"], f"policy {it['name']} of {self.names[it['table']]}"
-
-
-def _privileges(acl: list[str]) -> set[tuple[str, str]]:
-    """(who, what) of an access control list."""
-    items = (item.rpartition("=") for item in acl)
-    return {
-        (who, letter)
-        for who, _, rest in items
-        for letter in rest.partition("/")[0]
-        if letter != "*"
-    }

@@ -8,26 +8,15 @@ import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from alembic.script import Script
 
 from testing.audit.statements import Statement, split
 
-MESSAGES: dict[str, list[dict[str, str]]] = tomllib.loads(
+MESSAGES: dict[str, list[dict[str, Any]]] = tomllib.loads(
     Path(__file__).with_suffix(".toml").read_text("utf-8")
 )
-# These do harm where nothing has been released yet, too.
-ALWAYS = {"ban-drop-database", "ends-transaction", "identifier-too-long", "uses-new-enum-value"}
-# Hazard -> others of the same line with the same remedy: it counts only where those are accepted.
-_REMEDIES = {
-    "blocks-while-reading": {"rewrites-table", "truncates"},
-    "not-concurrent": {"rewrites-table", "truncates"},
-    "changes-type": {"rewrites-table"},
-    "locks-several-tables": {
-        *("blocks-while-reading", "changes-rows", "ends-transaction", "locks-table"),
-        *("mixes-schema-and-data", "not-concurrent", "rewrites-table", "truncates"),
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,7 @@ class Finding:
             lines.append(f"    {quoted}")
         return "\n".join(lines)
 
-    def _message(self) -> tuple[dict[str, str], dict[str, str]]:
+    def _message(self) -> tuple[dict[str, Any], dict[str, str]]:
         """The first message that fits, and the names in its pattern."""
         parts = [" ".join(part.split()) for part in split(self.statement.text)]
         for message in MESSAGES[self.hazard]:
@@ -100,10 +89,9 @@ class Report:
         """What nobody has accepted, except what the remedy of another finding covers."""
         left = [it for it in self.findings if it.hazard not in accepted]
         said = {(it.statement.place, it.hazard) for it in left}
-        return [
-            it
-            for it in left
-            if not any(
-                (it.statement.place, other) in said for other in _REMEDIES.get(it.hazard, ())
-            )
-        ]
+
+        def is_covered(it: Finding) -> bool:
+            others = MESSAGES[it.hazard][-1].get("with", ())
+            return any((it.statement.place, other) in said for other in others)
+
+        return [it for it in left if not is_covered(it)]

@@ -13,13 +13,19 @@ WITH ours AS (
 SELECT json_build_object(
     'relations', (SELECT json_object_agg(oid, json_build_object(
             'kind', relkind, 'name', name, 'secure', relrowsecurity, 'forced', relforcerowsecurity,
-            'file', pg_relation_filenode(oid)::bigint, 'acl', relacl::text[],
-            'owned', relkind = 'S' AND EXISTS (SELECT FROM pg_depend
-                WHERE classid = tableoid AND objid = relation.oid AND deptype IN ('a', 'i'))))
+            'file', pg_relation_filenode(oid)::bigint,
+            'privileges', ARRAY(SELECT grantee || privilege_type FROM aclexplode(relacl)),
+            'columns', ARRAY(SELECT attname || ' ' || atttypid::regtype FROM pg_attribute
+                WHERE attrelid = relation.oid AND attnum > 0 ORDER BY attnum),
+            'owned', EXISTS (SELECT FROM pg_depend  -- by a column or a constraint
+                WHERE classid = tableoid AND objid = relation.oid
+                  AND (deptype = 'i' AND relkind IN ('S', 'i', 'I')
+                       OR deptype = 'a' AND relkind = 'S'))))
         FROM relation WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I', 'c')),
     'columns', (SELECT json_object_agg(attrelid || '.' || attnum, json_build_object(
-            'table', attrelid::bigint, 'number', attnum, 'name', attname,
-            'type', atttypid::regtype::text, 'required', attnotnull,
+            'table', attrelid::bigint, 'name', attname, 'required', attnotnull,
+            'type_oid', atttypid::bigint,  -- whoever can read text can read varchar
+            'type', replace(atttypid::regtype::text, 'character varying', 'text'),
             'given', atthasdef OR attidentity <> '' OR EXISTS (SELECT FROM pg_type t
                 WHERE t.oid = atttypid AND typdefault IS NOT NULL)))
         FROM pg_attribute JOIN relation ON oid = attrelid
@@ -37,8 +43,11 @@ SELECT json_build_object(
     'extensions', (SELECT json_object_agg(oid, json_build_object('name', extname))
         FROM pg_extension),
     'constraints', (SELECT json_object_agg(oid, json_build_object(
-            'table', conrelid::bigint, 'name', conname, 'kind', contype, 'valid', convalidated,
-            'of', pg_get_constraintdef(oid), 'columns', conkey::int[])) FROM pg_constraint
+            'table', conrelid::bigint, 'name', conname, 'columns', conkey::int[],
+            'same', conrelid || contype || conkey::text,
+            'matters', contype IN ('c', 'f') AND convalidated AND conkey IS NOT NULL,
+            'not_null', pg_get_constraintdef(oid) ~ '^CHECK \(\(.+ IS NOT NULL\)\)$'))
+        FROM pg_constraint
         WHERE conrelid IN (SELECT oid FROM relation) AND contype <> 'n'),
     'indexes', (SELECT json_object_agg(indexrelid, json_build_object(
             'table', indrelid::bigint, 'unique', indisunique, 'size', indnkeyatts,
@@ -46,12 +55,11 @@ SELECT json_build_object(
                 WHERE attrelid = indexrelid AND attnum <= indnkeyatts),
             'of', regexp_replace(pg_get_indexdef(indexrelid), '^.* USING ', '')))
         FROM pg_index WHERE indrelid IN (SELECT oid FROM relation)),
-    'triggers', (SELECT json_object_agg(tgrelid || '.' || tgname, json_build_object(
-            'table', tgrelid::bigint, 'name', tgname)) FROM pg_trigger
-        WHERE tgrelid IN (SELECT oid FROM relation) AND NOT tgisinternal AND tgparentid = 0),
-    'rules', (SELECT json_object_agg(ev_class || '.' || rulename, json_build_object(
-            'table', ev_class::bigint, 'name', rulename)) FROM pg_rewrite
-        WHERE ev_class IN (SELECT oid FROM relation) AND rulename <> '_RETURN'),
+    'triggers', (SELECT json_object_agg(oid || '.' || made, json_build_object(
+            'table', oid::bigint, 'name', made)) FROM relation JOIN (
+            SELECT tgrelid, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgparentid = 0
+            UNION SELECT ev_class, rulename FROM pg_rewrite WHERE rulename <> '_RETURN'
+        ) AS t (of, made) ON of = oid WHERE relkind IN ('r', 'p', 'f')),
     'policies', (SELECT json_object_agg(polrelid || '.' || polname, json_build_object(
             'table', polrelid::bigint, 'name', polname, 'permissive', polpermissive)) FROM pg_policy
         WHERE polrelid IN (SELECT oid FROM relation)))
