@@ -74,25 +74,33 @@ def test_readiness_knows_branches_labels_and_several_heads(service: Service) -> 
 
 
 @pytest.mark.parametrize(
-    ("rows", "named"),
+    ("rows", "cause"),
     [
-        (["one", "one"], "'one', 'one'"),
-        (["one", ""], "'', 'one'"),
-        (["one", None], "'', 'one'"),
-        (["one", "baseline"], "'baseline', 'one'"),
-        (["one", "0123456789ab"], "0123456789ab"),
+        (["one", "one"], "alembic_version has a wrong row: one, 2 times"),
+        (["one", ""], "alembic_version has a wrong row: an empty one"),
+        (["one", None], "alembic_version has a wrong row: an empty one"),
+        (
+            ["one", "baseline"],
+            "alembic_version has a wrong row: baseline, and one which comes after it",
+        ),
+        (
+            ["one", "0123456789ab"],
+            "the database is at revision 0123456789ab, which this code does not have",
+        ),
     ],
 )
 def test_readiness_names_rows_that_cannot_be(
-    service: Service, rows: list[str | None], named: str
+    service: Service, rows: list[str | None], cause: str
 ) -> None:
     service.add("one", "pass")
     service.sql("CREATE TABLE alembic_version (version_num text)")  # by another hand
     for row in rows:
         service.sql("INSERT INTO alembic_version VALUES (%s)", row)
     problem = ask(service)
-    assert problem[0] == 8, problem
-    assert named in problem[1]
+    assert problem[:2] == [8, cause]
+    wrong = "find out where the database is, then python -m app.migrate stamp --purge <revision>"
+    unknown = "deploy the code that has it, or downgrade with that code first"
+    assert problem[2] == (wrong if "wrong row" in cause else unknown)
 
 
 def test_readiness_reads_the_revisions_once(service: Service) -> None:

@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from app.migrate.attempts import Attempts
-from app.migrate.errors import MigrationError
-from app.migrate.explain import POOLER, explain
+from app.migrate.errors import MigrationError, problem
+from app.migrate.explain import explain
 
 # Seconds for one attempt: a silent network cannot hold us, and `docker stop` waits for ten.
 ATTEMPT = 5
@@ -72,11 +72,11 @@ def _first_answer(open_connection: Callable[[], Connection], wait: float) -> Con
         try:
             return open_connection()
         except DBAPIError as error:
-            problem = explain(error)
-            if problem is None:
+            found = explain(error)
+            if found is None:
                 raise
-            if not problem.transient or not attempts.again(problem.cause):
-                raise MigrationError(problem) from error
+            if not found.transient or not attempts.again(found.cause):
+                raise MigrationError(found) from error
 
 
 def _settle(driver: Any, record: Any) -> None:
@@ -101,4 +101,4 @@ def _refuse_pooler(driver: Any) -> None:
         cursor.execute("SELECT pg_backend_pid()")
         (true,) = cursor.fetchone()
     if driver.info.backend_pid != true:
-        raise MigrationError(POOLER)
+        raise MigrationError(problem("connection", "pooler"))

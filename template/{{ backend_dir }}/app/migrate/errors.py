@@ -2,12 +2,17 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 BACKEND = Path(__file__).resolve().parents[2]
 AGAIN = "run the same command again; it continues after the last committed revision"
+# The command line before Alembic's arguments: through Compose, or in this folder.
+MIGRATE = os.environ.get("MIGRATE_COMMAND", "python -m app.migrate")
 
 
 class ExitCode(IntEnum):
@@ -53,9 +58,34 @@ class MigrationError(Exception):
         self.problem = problem
 
 
-def command(arguments: str) -> str:
-    """The command line for Alembic's `arguments`: through Compose, or in this folder."""
-    return f"{os.environ.get('MIGRATE_COMMAND', 'python -m app.migrate')} {arguments}"
+@cache
+def entries() -> dict[str, dict[str, dict[str, Any]]]:
+    """errors.toml."""
+    import tomllib  # not above: most runs go well
+
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+
+
+def problem(table: str, name: str, /, **values: object) -> Problem:
+    """The entry `table.name` of errors.toml, with `values` in the places of their names."""
+    entry = entries()[table][name]
+    in_compose = "MIGRATE_COMMAND" in os.environ
+    files = (folder / "docker-compose.yml" for folder in (BACKEND, *BACKEND.parents))
+    remedy = entry["next"]
+    if in_compose or any(map(Path.is_file, files)):  # nobody can in the production image
+        remedy += entry.get("compose", "")
+    if not in_compose and (BACKEND / "testing").is_dir():
+        remedy += entry.get("host", "")
+    values |= {"again": AGAIN, "migrate": MIGRATE}
+    values |= {"install": "docker compose build" if in_compose else "install it"}
+    transient = entry.get("transient", False)
+    return Problem(
+        _fill(entry["cause"], values), _fill(remedy, values), ExitCode[entry["exit"]], transient
+    )
+
+
+def _fill(text: str, values: Mapping[str, object]) -> str:
+    return re.sub(r"<(\w+)>", lambda name: str(values.get(name[1], name[0])), text).strip()
 
 
 # A statement may have been cut off within its quotes, so that their end may be missing.

@@ -1,13 +1,14 @@
-"""From a foreign error to a Problem: the cause, what to type next, and an exit code.
+"""From a foreign error to a Problem: this finds its entry in errors.toml, and what stands in it.
 
 One function, `explain`, for migrations, the application and the tests.
 """
 
-import os
 import re
 import shlex
 import sys
 import traceback
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
-from app.migrate.errors import AGAIN, BACKEND, ExitCode, MigrationError, Problem, command
+from app.migrate.errors import BACKEND, MIGRATE, MigrationError, Problem, entries, problem
 
 VERSIONS = BACKEND / "alembic" / "versions"
-POOLER = Problem(
-    "this is a connection pooler, which cannot keep the session-level migration lock",
-    "set MIGRATION_DATABASE_URL to the address of the server itself",
-    ExitCode.REFUSED,
-)
 
 
 def explain(error: BaseException) -> Problem | None:
@@ -33,58 +29,54 @@ def explain(error: BaseException) -> Problem | None:
     """
     while isinstance(error, PendingRollbackError) and error.__context__:
         error = error.__context__  # the first error: leaving Alembic's blocks raised this one
-    match error:
-        case MigrationError():
-            return error.problem
-        case ImportError() | SyntaxError():
-            return _explain_import(error)
-    return (
-        _explain_settings(error)
-        or _explain_alembic(error)
-        or _explain_statement(error)
-        or _explain_connection(error)
-        or _explain_code(error)
-    )
+    if isinstance(error, MigrationError):
+        return error.problem
+    kinds = (_of_import, _of_settings, _of_alembic, _of_statement, _of_connection, _of_code)
+    return next(filter(None, (kind(error) for kind in kinds)), None)
 
 
-def _has_compose() -> bool:
-    """Whether the reader can type `docker compose`; in the production image nobody can."""
-    files = (folder / "docker-compose.yml" for folder in (BACKEND, *BACKEND.parents))
-    return "MIGRATE_COMMAND" in os.environ or any(map(Path.is_file, files))
+def _find(
+    table: str, messages: Iterable[str], tag: str = "", /, **values: object
+) -> Problem | None:
+    """By the first entry of the table that is in one of the messages, or in the tag after it."""
+    for (name, entry), message in product(entries()[table].items(), messages):
+        if found := re.search(entry.get("when", ""), f"{message}{tag}"):
+            values |= {"message": message, **found.groupdict("")}
+            # An argument of a shell's argument.
+            database = shlex.quote(str(values.get("database")))
+            values["createdb"] = shlex.quote(f'createdb -U "$POSTGRES_USER" {database}')
+            return problem(table, name, **values)
+    return None
 
 
-def _explain_settings(error: BaseException) -> Problem | None:
+def _of_import(error: BaseException) -> Problem | None:
+    if not isinstance(error, ImportError | SyntaxError):
+        return None
+    place = _place(error, BACKEND)
+    if isinstance(error, SyntaxError):
+        place = f"{_shorten(error.filename or '?')}, line {error.lineno}"
+    return _find("import", [f"{type(error).__name__}: {error.msg}"], place=place)
+
+
+def _of_settings(error: BaseException) -> Problem | None:
     """What pydantic refuses, and what pydantic-settings raises before that."""
-    remedy = "set it in the environment or in .env"
-    remedy += " (to start, copy .env.example to .env)" if _has_compose() else ""
-    details = []
     if isinstance(error, ValidationError):
+        details = []
         for item in error.errors(include_url=False, include_input=False, include_context=False):
             name = "_".join(str(part) for part in item["loc"]).upper()
             text = item["msg"].removeprefix("Value error, ")
             details.append(f"{name}: {text}" if name else text)
-    elif type(error).__name__ == "SettingsError":  # a list or the like, which is JSON
-        details = [str(error)]
-    elif isinstance(error, (OSError, UnicodeError)):
+        return problem("settings", "invalid", details="; ".join(details))
+    if type(error).__name__ == "SettingsError":  # a list or the like, which is JSON
+        return problem("settings", "invalid", details=error)
+    if isinstance(error, OSError | UnicodeError):
         frames = traceback.extract_tb(error.__traceback__)
         if any("dotenv" in Path(frame.filename).parts for frame in frames):
-            details, remedy = [f".env: {error}"], "save .env as UTF-8, readable by this user"
-    cause = f"invalid settings: {'; '.join(details)}"
-    return Problem(cause, remedy, ExitCode.USAGE) if details else None
+            return problem("settings", "unreadable", error=error)
+    return None
 
 
-def _explain_import(error: ImportError | SyntaxError) -> Problem:
-    place = _place(error, BACKEND)
-    if isinstance(error, SyntaxError):
-        place = f"{_shorten(error.filename or '?')}, line {error.lineno}"
-    remedy = "fix that line"
-    if isinstance(error, ModuleNotFoundError):
-        install = "docker compose build" if "MIGRATE_COMMAND" in os.environ else "install it"
-        remedy += f"; for a missing package: add it to pyproject.toml and the locks, then {install}"
-    return Problem(f"{type(error).__name__}: {error.msg} ({place})", remedy, ExitCode.USAGE)
-
-
-def _explain_alembic(error: BaseException) -> Problem | None:
+def _of_alembic(error: BaseException) -> Problem | None:
     if "alembic" not in sys.modules:
         return None
     from alembic.util import AutogenerateDiffsDetected, CommandError
@@ -93,66 +85,41 @@ def _explain_alembic(error: BaseException) -> Problem | None:
     in_alembic = bool(frames) and "/alembic/script/" in Path(frames[-1].filename).as_posix()
     if isinstance(error, KeyError) and in_alembic:
         name = re.compile(f"""['"]{re.escape(str(error.args[0]))}['"]""")
-        files = [
+        found = [
             file.name for file in VERSIONS.rglob("*.py") if name.search(file.read_text("utf-8"))
         ]
-        return Problem(
-            f"{', '.join(sorted(files)) or 'a revision'}: its down_revision {error} does not exist",
-            "fix down_revision in that file, or restore the missing file from git",
-            ExitCode.HISTORY,
-        )
+        files = ", ".join(sorted(found)) or "a revision"
+        return problem("revisions", "no-parent", files=files, parent=error)
     if isinstance(error, AssertionError) and in_alembic:
-        return _explain_rows("an empty one")
+        return problem("revisions", "wrong-row", which="an empty one")
     if isinstance(error, AutogenerateDiffsDetected):
         changes = "; ".join(_describe(diff) for diff in error.diffs)
-        return Problem(
-            f"the models have changes that no revision contains: {changes}",
-            command('revision --autogenerate -m "what changed"'),
-            ExitCode.DRIFT,
-        )
-    return _explain_command(str(error)) if isinstance(error, CommandError) else None
+        return problem("revisions", "drift", changes=changes)
+    return _of_command(str(error)) if isinstance(error, CommandError) else None
 
 
-def _explain_command(text: str) -> Problem:
-    behind = "not up to date" in text or "not on all head" in text
-    if "ultiple head" in text or (behind and len(_scripts().get_heads()) > 1):
-        cause, remedy = "several heads: two revisions have the same parent", "merge heads -m merge"
-        return Problem(cause, command(remedy), ExitCode.HISTORY)
-    if behind:
-        cause = "the database is not at this code's head"
-        return Problem(cause, command("upgrade head"), ExitCode.PENDING)
-    if found := re.search(r"Can't locate revision identified by '(.*?)'", text):
-        return Problem(
-            f"can't locate revision {found[1]} in alembic/versions: the database is newer than "
-            "this code or of another branch, or the name is misspelt",
-            f"restore its file (git pull, git log --all -- '*{found[1]}*'), or see "
-            + command("history"),
-            ExitCode.HISTORY,
-        )
+def _of_command(text: str) -> Problem | None:
     if found := re.search(r"revision (\S+) overlaps with other requested revisions (.+)", text):
-        return _explain_rows(f"{found[2]}, and {found[1]} which comes after it")
+        which = f"{found[2]}, and {found[1]} which comes after it"
+        return problem("revisions", "wrong-row", which=which)
     if found := re.search(r"when \w+ '(.*?)' .*in 'alembic_version'; (\d+) found", text):
-        return _explain_rows(f"{found[1]}, {found[2]} times")
+        return problem("revisions", "wrong-row", which=f"{found[1]}, {found[2]} times")
     if "Ambiguous walk" in text:
-        merge = next(script for script in _scripts().walk_revisions() if script.is_merge_point)
-        return Problem(
-            f"cannot step back over a merge: {merge.revision} has several parents",
-            " or ".join(command(f"downgrade {parent}") for parent in merge.down_revision),
-            ExitCode.USAGE,
-        )
-    return Problem(text.rstrip("."), command("--help"), ExitCode.USAGE)
+        merge = next(script for script in scripts().walk_revisions() if script.is_merge_point)
+        commands = " or ".join(f"{MIGRATE} downgrade {parent}" for parent in merge.down_revision)
+        return problem("revisions", "merge", merge=merge.revision, commands=commands)
+    behind = "not up to date" in text or "not on all head" in text
+    if behind and len(scripts().get_heads()) > 1:
+        return problem("command", "several-heads")
+    return _find("command", [text.rstrip(".")])
 
 
-def _scripts() -> Any:
+def scripts() -> Any:
+    """Alembic's reader of the revisions."""
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-    return ScriptDirectory.from_config(Config(f"{BACKEND}/alembic.ini"))
-
-
-def _explain_rows(which: str) -> Problem:
-    remedy = f"find out where the database is, then {command('stamp --purge <revision>')}"
-    return Problem(f"alembic_version has a wrong row: {which}", remedy, ExitCode.HISTORY)
+    return ScriptDirectory.from_config(Config(BACKEND / "alembic.ini", BACKEND / "pyproject.toml"))
 
 
 def _describe(diff: object) -> str:
@@ -173,148 +140,22 @@ def _driver_error(error: BaseException) -> tuple[BaseException, str]:
 
 _OF_CONNECTIONS = re.compile("28P01|28000|3D000|53300|25P0[34]|57P..|08...")
 _OF_OPTIONS = {"42704", "22023", "55P02", "55000"}  # where no statement was refused
+_ABOUT_STATEMENTS = {"DataError", "IntegrityError", "NotSupportedError", "ProgrammingError"}
 
 
-def _explain_statement(error: BaseException) -> Problem | None:
+def _of_statement(error: BaseException) -> Problem | None:
     """A statement that the server refused: it has a SQLSTATE and is not about connecting."""
     driver_error, state = _driver_error(error)
     statement = " ".join((getattr(error, "statement", None) or "").split())
     if not state or _OF_CONNECTIONS.match(state) or (state in _OF_OPTIONS and not statement):
         return None
-    message = str(driver_error).strip().splitlines()[0]
+    said = str(driver_error).strip().splitlines()[0]
     file = _place(error, VERSIONS)
     where = f" in {file}" * bool(file) + f"; the statement: {statement[:400]}" * bool(statement)
-    if state in {"55P03", "40P01"}:
-        return Problem(
-            f"could not get a table lock within MIGRATION_LOCK_TIMEOUT ({message}){where}",
-            AGAIN,
-            ExitCode.BLOCKED,
-            transient=True,
-        )
-    exit_code = ExitCode.REFUSED if state in {"42501", "25006"} else ExitCode.FAILED
-    if state == "42501":
-        remedy = "grant the privilege, or set MIGRATION_DATABASE_URL to a role that owns the schema"
-    elif state == "25006":
-        remedy = (
-            "connect to the primary server; on a primary, lift default_transaction_read_only of "
-            "this role or database (ALTER ROLE ... SET default_transaction_read_only = off)"
-        )
-    elif state == "57014" and "user request" in message:
-        remedy = f"someone cancelled the statement (pg_cancel_backend): {AGAIN}"
-    elif state == "57014":
-        remedy = f"lift it (ALTER ROLE ... SET statement_timeout = 0), then {AGAIN}"
-    elif state.startswith("53"):  # a full disk, no memory
-        remedy = f"give the server what it lacks, then {AGAIN}"
-    elif "no schema has been selected" in message:
-        remedy = f"set search_path of this role to a schema that it may use, then {AGAIN}"
-    elif not file and re.search("alembic_version|alembic_history", statement):
-        remedy = (
-            "this statement is not a revision's: check the columns of that table (version_num is "
-            "varchar(32), and no revision id is longer), search_path and event triggers"
-        )
-    else:
-        remedy = _fix(file)
-    return Problem(message + where, remedy, exit_code)
+    return _find("statement", [said + where], f" [{state}]", said=said, where=where)
 
 
-def _fix(file: str | None) -> str:
-    if file is None:
-        return "fix that statement"
-    return f"fix the revision, then {AGAIN}; '{command('--raiseerr ...')}' shows the traceback"
-
-
-# What a driver says when it cannot connect: pattern, cause, remedy, exit code. psycopg2 has no
-# SQLSTATE for these and asyncpg no text of libpq's: the pattern knows both. {} stands for its first
-# group, {message} for the whole line; what follows | is for a reader who can type it.
-_REFUSALS = [
-    (
-        r'password authentication failed for user "(.*?)"|\[28P01\]',
-        "password authentication failed for user {}",
-        "check POSTGRES_PASSWORD (or DATABASE_URL)|. If you changed it: the server's volume keeps "
-        "the first one. Set that back, or give the server the new one: docker compose exec "
-        r"""postgres sh -c 'psql -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "\password"'""",
-        ExitCode.REFUSED,
-    ),
-    (
-        r"no password supplied",
-        "the server requires a password, but none is configured",
-        "set POSTGRES_PASSWORD (or DATABASE_URL)",
-        ExitCode.REFUSED,
-    ),
-    (
-        r'database "(.*?)" does not exist|\[3D000\]',
-        "database {} does not exist",
-        "check POSTGRES_DB (or DATABASE_URL), or create it"
-        "|: docker compose exec postgres sh -c {createdb}",
-        ExitCode.REFUSED,
-    ),
-    (
-        r'role ".*?" does not exist|role ".*?" is not permitted to log in|no pg_hba.conf entry for'
-        r"|permission denied for|\[28000\]|\[42501\]|not currently accepting",
-        "the server rejected this user: {message}",
-        "check POSTGRES_USER (or DATABASE_URL) and the privileges of that role",
-        ExitCode.REFUSED,
-    ),
-    ("unsupported startup parameter", POOLER.cause, POOLER.remedy, POOLER.exit_code),
-    (
-        r'could not translate host name "(.*?)"|Name or service not known|nodename nor servname'
-        r"|Temporary failure in name resolution|getaddrinfo failed",
-        "could not translate host name {}",
-        "check POSTGRES_HOST (or DATABASE_URL); outside of Compose the host is localhost",
-        ExitCode.UNREACHABLE,
-    ),
-    (
-        r"(starting up|shutting down|recovery mode|not yet accepting connections)|\[57P03\]",
-        "the server is not ready: {}",
-        "wait a moment, or read its log|: docker compose logs postgres",
-        ExitCode.UNREACHABLE,
-    ),
-    (
-        r"too many clients|too many connections|remaining connection slots|\[53300\]",
-        "too many connections: the server has no free connections",
-        "close some, or raise max_connections",
-        ExitCode.UNREACHABLE,
-    ),
-    (
-        r"Connection refused|Connect call failed|Multiple exceptions",
-        "connection refused",
-        "check POSTGRES_HOST and POSTGRES_PORT (or DATABASE_URL), or start the server"
-        "|: docker compose up --wait postgres",
-        ExitCode.UNREACHABLE,
-    ),
-    (
-        r"(terminating connection due to [\w-]+ timeout)",
-        "{}",
-        f"lift that timeout (ALTER ROLE ... SET ... = 0), then {AGAIN}",
-        ExitCode.FAILED,
-    ),
-    (
-        r"\[57P0[12]\]|timeout expired|timed out|No route to host|Network is unreachable"
-        r"|Connection reset|closed the connection|TimeoutError|connection was closed"
-        r"|terminating connection|closed unexpectedly|EOF detected",
-        "connection lost, or no answer in time",
-        f"check the network and the server, then {AGAIN}",
-        ExitCode.UNREACHABLE,
-    ),
-    (
-        r"invalid (connection option|port number|[\w ]*value)|unrecognized configuration|\[42704\]"
-        r"|definition of service|service file|requires a value|cannot be changed",
-        "invalid settings: {message}",
-        "fix the options in DATABASE_URL (or MIGRATION_DATABASE_URL, PGSERVICE, PGOPTIONS)",
-        ExitCode.USAGE,
-    ),
-    (
-        r"SSL|certificate|no encryption",
-        "the TLS connection failed: {message}",
-        "check sslmode in DATABASE_URL and the server's certificate",
-        ExitCode.REFUSED,
-    ),
-    ("Error", "{message}", "read the server's log, and check DATABASE_URL", ExitCode.UNREACHABLE),
-]
-_ABOUT_STATEMENTS = {"DataError", "IntegrityError", "NotSupportedError", "ProgrammingError"}
-
-
-def _explain_connection(error: BaseException) -> Problem | None:
+def _of_connection(error: BaseException) -> Problem | None:
     driver_error, state = _driver_error(error)
     text, kind = str(driver_error), type(driver_error).__name__
     module = type(error).__module__.partition(".")[0]
@@ -325,36 +166,20 @@ def _explain_connection(error: BaseException) -> Problem | None:
         return None
     if not from_driver and not isinstance(error, OSError):
         return None
-    for refusal, line in product(_REFUSALS, text.splitlines() or [""]):
-        pattern, cause, remedy, exit_code = refusal
-        known = refusal is not _REFUSALS[-1]
-        found = re.search(pattern, f"{kind} {line} [{state}]")
-        if not found or not (known or from_driver):
-            continue
-        subject = next(filter(None, found.groups()), "")
-        message = re.sub(r"^(connection to server .*? failed: )?([A-Z]+: +)?", "", line).strip()
-        cause = cause.replace("{}", subject).replace("{message}", message).strip()
-        address = re.search(r'server at "(.*?)".*?port (\d+)', text)
-        where = f" at {address[1]}:{address[2]}" if address else ""
-        remedy, _, compose = remedy.partition("|")
-        if _has_compose():
-            create = f'createdb -U "$POSTGRES_USER" {shlex.quote(subject)}'
-            remedy += compose.replace("{createdb}", shlex.quote(create))
-        if cause == "connection refused" and "MIGRATE_COMMAND" not in os.environ:
-            remedy += "; without Docker: python -m testing" * (BACKEND / "testing").is_dir()
-        transient = known and exit_code is ExitCode.UNREACHABLE
-        return Problem(f"{cause} (PostgreSQL{where})", remedy, exit_code, transient)
-    return None
+    prefix = re.compile("^(connection to server .*? failed: )?([A-Z]+: +)?")
+    lines = [prefix.sub("", line).strip() for line in text.splitlines() or [""]]
+    tag = f" [{kind}{' of a driver' * from_driver} {state}]"
+    address = re.search(r'server at "(.*?)".*?port (\d+)', text)
+    where = f" at {address[1]}:{address[2]}" if address else ""
+    found = _find("connection", lines, tag)
+    return found and replace(found, cause=f"{found.cause} (PostgreSQL{where})")
 
 
-def _explain_code(error: BaseException) -> Problem | None:
+def _of_code(error: BaseException) -> Problem | None:
     """Anything else that was raised inside the user's own code: a revision, a model, settings."""
     for code in ("app/models", "app/core/config.py", "alembic/versions"):
         if place := _place(error, BACKEND / code):
-            cause = f"{type(error).__name__}: {error} in {place}"
-            if code == "alembic/versions":
-                return Problem(cause, _fix(place), ExitCode.FAILED)
-            return Problem(cause, "fix that line", ExitCode.USAGE)
+            return _find("code", [f"{type(error).__name__}: {error} in {place}"])
     return None
 
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from app.migrate.errors import ExitCode, MigrationError, Problem, command
+from app.migrate.errors import MigrationError, problem
 from app.migrate.queries import LEFTOVERS
 from app.migrate.record import Recorder
 
@@ -17,12 +17,4 @@ def refuse_leftovers(connection: Connection, recorder: Recorder) -> None:
         return
     leftovers = connection.exec_driver_sql(LEFTOVERS.replace("%", "%%")).scalars().all()
     if leftovers:
-        raise MigrationError(
-            Problem(
-                f"the migration left invalid objects behind: {'; '.join(leftovers)}",
-                "in a new revision, drop the index (DROP INDEX CONCURRENTLY) and create it again, "
-                "or validate the constraint (ALTER TABLE ... VALIDATE CONSTRAINT); then "
-                + command("upgrade head"),
-                ExitCode.FAILED,
-            )
-        )
+        raise MigrationError(problem("migrate", "leftovers", leftovers="; ".join(leftovers)))

@@ -9,7 +9,7 @@ session, however that ends.
 from sqlalchemy import Connection, text
 
 from app.migrate.attempts import Attempts
-from app.migrate.errors import ExitCode, MigrationError, Problem, printable
+from app.migrate.errors import MigrationError, printable, problem
 from app.migrate.queries import LOCK_KEY
 
 _KEY = "objsubid = 1 AND (classid::bigint << 32 | objid::bigint)"
@@ -47,12 +47,6 @@ def take_lock(connection: Connection, wait: float) -> None:
         holder = printable(connection.scalar(_HOLDER) or "a session that has just ended")
         connection.commit()
         if not attempts.again(f"Waiting for another migration: {holder}"):
-            raise MigrationError(
-                Problem(
-                    f"another migration held the lock for {wait:.0f} s: {holder}",
-                    "wait for it, then run the same command again; to wait longer, set "
-                    "MIGRATION_LOCK_WAIT (seconds)",
-                    ExitCode.LOCKED_OUT,
-                )
-            )
+            wrong = problem("migrate", "locked-out", wait=f"{wait:.0f}", holder=holder)
+            raise MigrationError(wrong)
     connection.commit()

@@ -5,19 +5,18 @@
 Costs a query or two. The revisions are read once per process, by Alembic.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from app.migrate.errors import BACKEND, ExitCode, MigrationError, Problem, command
-from app.migrate.explain import explain
+from app.migrate.errors import MigrationError, Problem, problem
+from app.migrate.explain import explain, scripts
+
+_scripts = lru_cache(scripts)
 
 
 async def schema_problem(database: AsyncSession | AsyncConnection) -> Problem | None:
@@ -28,29 +27,18 @@ async def schema_problem(database: AsyncSession | AsyncConnection) -> Problem | 
     """
     was_in_transaction = database.in_transaction()
     try:
-        rows: Sequence[str | None] = []
+        rows: list[str] = []
         if await database.scalar(text("SELECT to_regclass('alembic_version')")):
             found = await database.scalars(text("SELECT version_num FROM alembic_version"))
-            rows = found.all()
+            rows = sorted(row or "" for row in found)
         if not was_in_transaction:
             await database.rollback()
-        pending = _pending(tuple(sorted(str(row or "") for row in rows)))
+        pending = _pending(tuple(rows))
     except Exception as error:
-        if problem := explain(error):
-            return problem
+        if found_problem := explain(error):
+            return found_problem
         raise
-    if pending:
-        return Problem(
-            f"the database is not at this code's head; pending: {', '.join(pending)}",
-            command("upgrade head"),
-            ExitCode.PENDING,
-        )
-    return None
-
-
-@lru_cache
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(Config(BACKEND / "alembic.ini", BACKEND / "pyproject.toml"))
+    return problem("readiness", "pending", pending=", ".join(pending)) if pending else None
 
 
 @lru_cache(maxsize=8)
@@ -59,33 +47,20 @@ def _pending(rows: tuple[str, ...]) -> list[str]:
 
     Raises:
         MigrationError: a row names no revision of this code, or the rows are no state of it.
-        alembic.util.CommandError: there are several heads.
+        alembic.util.CommandError: there are several heads, or a row comes after another one.
     """
-    scripts = _scripts()
-    scripts.get_current_head()  # raises if there are several
-    unknown = sorted(set(rows) - {script.revision for script in scripts.walk_revisions()})
-    if not all(rows) or len(set(rows)) < len(rows):
-        raise _odd_rows(rows, "one of them is empty, or there twice")
-    if unknown:
-        raise MigrationError(
-            Problem(
-                f"the database is at revision {', '.join(unknown)}, which this code does not have",
-                "deploy the code that has it, or downgrade with that code first",
-                ExitCode.HISTORY,
-            )
-        )
+    _scripts().get_current_head()  # raises if there are several
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if "" in rows:
+        raise MigrationError(problem("revisions", "wrong-row", which="an empty one"))
+    if unknown := sorted(set(rows) - known):
+        raise MigrationError(problem("readiness", "unknown-revision", unknown=", ".join(unknown)))
+    if len(set(rows)) < len(rows):
+        twice = max(rows, key=rows.count)
+        which = f"{twice}, {rows.count(twice)} times"
+        raise MigrationError(problem("revisions", "wrong-row", which=which))
     try:
-        found = list(scripts.iterate_revisions("heads", rows or "base"))
-    except (CommandError, RevisionError) as error:
-        raise _odd_rows(rows, str(error)) from error
+        found = list(_scripts().iterate_revisions("heads", rows or "base"))
+    except RevisionError as error:
+        raise CommandError(str(error)) from error
     return [Path(script.path).stem for script in reversed(found)]
-
-
-def _odd_rows(rows: tuple[str, ...], why: str) -> MigrationError:
-    return MigrationError(
-        Problem(
-            f"alembic_version has the rows {', '.join(map(repr, rows))}: {why}",
-            "delete the row that should not be there",
-            ExitCode.HISTORY,
-        )
-    )

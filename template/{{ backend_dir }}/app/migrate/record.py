@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import Script
 from sqlalchemy import Connection, text
 
-from app.migrate.errors import command
+from app.migrate.errors import MIGRATE
 from app.migrate.fastpath import files_digest
 from app.migrate.queries import HISTORY_TABLE
 
@@ -93,7 +93,7 @@ class Recorder:
                 self._insert(connection, script, "upgrade (stamp)")
             else:
                 parent = next(iter(script._versioned_down_revisions), "base")
-                log.warning(_EDITED, Path(script.path).name, command(f"downgrade {parent}"))
+                log.warning(_EDITED, Path(script.path).name, f"{MIGRATE} downgrade {parent}")
         connection.commit()
         self._since = time.monotonic()
 

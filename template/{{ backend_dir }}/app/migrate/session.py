@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext, MigrationStep
 from sqlalchemy import Connection, event
 
 from app.migrate.connect import SETTINGS
-from app.migrate.errors import AGAIN, ExitCode, MigrationError, Problem
+from app.migrate.errors import MigrationError, problem
 from app.migrate.lock import HOLDS_LOCK
 
 Steps = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
@@ -77,11 +77,4 @@ def _clean(connection: Connection) -> None:
     reset = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP"
     statements = f"{reset}; {connection.info[SETTINGS]}; {HOLDS_LOCK}"
     if not connection.exec_driver_sql(statements).scalar():
-        raise MigrationError(
-            Problem(
-                "the revision released the migration lock (pg_advisory_unlock_all or DISCARD ALL), "
-                "so that another migration could start",
-                f"remove that statement from the revision, then {AGAIN}",
-                ExitCode.FAILED,
-            )
-        )
+        raise MigrationError(problem("migrate", "lock-released"))
