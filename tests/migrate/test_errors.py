@@ -49,7 +49,7 @@ ASK = """
 import asyncio, json, sys
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from app.core.config import for_driver
+from app.core.urls import for_driver
 from app.migrate.explain import explain
 from app.migrate.readiness import schema_problem
 

@@ -1,4 +1,4 @@
-"""A connection pooler before the server: refused, whatever its mode, before anything is done."""
+"""A connection pooler before the server: migrations refuse it, and the application may use it."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/bin:/usr/bin:/o
 
 
 @contextmanager
-def pgbouncer(url: URL, port: int, **settings: str) -> Generator[URL]:
+def pgbouncer(url: URL, port: int, **settings: str | int) -> Generator[URL]:
     """PgBouncer before the server of `url`."""
     if PGBOUNCER is None:
         cannot_run("no PgBouncer here", "apt-get install pgbouncer")
@@ -83,3 +83,43 @@ def test_a_pooler_is_refused(service: Service, mode: str, ignored: str, guide: G
             direct = service.url.render_as_string(hide_password=False)
             done = service.migrate(DATABASE_URL=address, MIGRATION_DATABASE_URL=direct)
             assert done.returncode == 0, done
+
+
+# Four sessions at once, where the pooler has two of the server.
+APPLICATION = """
+import asyncio
+from sqlalchemy import text
+from app.core.database import get_engine
+
+async def work(number):
+    for _ in range(9):
+        async with get_engine().begin() as connection:
+            for n in range(3):
+                found = await connection.scalar(
+                    text(f"SELECT CAST(:n AS int) + {n + number}"), {"n": n}
+                )
+                assert found == 2 * n + number
+    print("done", number)
+
+async def main():
+    await asyncio.gather(*map(work, range(4)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("size", ["0", "100"])
+def test_an_application_behind_a_pooler_prepares_nothing_if_it_is_told_so(
+    service: Service, size: str
+) -> None:
+    port = free_port()
+    with pgbouncer(service.url, port, pool_mode="transaction", default_pool_size=2) as pooled:
+        address = pooled.render_as_string(hide_password=False)
+        done = service.python(
+            APPLICATION, DATABASE_URL=f"{address}?prepared_statement_cache_size={size}"
+        )
+    if size == "0":
+        assert done.returncode == 0, done
+        assert sorted(done.stdout.split()) == [*"0123", *["done"] * 4]
+    else:
+        assert "prepared statement" in done.stderr

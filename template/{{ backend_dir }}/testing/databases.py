@@ -13,7 +13,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from sqlalchemy import URL, make_url
 
-from app.core.config import for_driver
+from app.core.urls import for_driver
 
 BACKEND = Path(__file__).resolve().parents[1]
 PSYCOPG2: Any = make_url("postgresql+psycopg2://").get_dialect()()

@@ -5,13 +5,13 @@ The one place that builds a database URL, for the application and for migrations
 
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal, Self
-from urllib.parse import urlencode
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL
+
+from app.core.urls import asyncpg_arguments, for_driver, parse
 
 DEVELOPMENT_PASSWORD = "development-only"  # noqa: S105 (docker-compose.yml's, refused in production)
 SECRETS = Path("/run/secrets")  # where Docker and Kubernetes mount secrets, one file each
@@ -85,61 +85,33 @@ class Settings(BaseSettings):
     @cached_property
     def database_url(self) -> URL:
         """For the application: asyncpg."""
-        return self._url(self.given_url, "DATABASE_URL", "postgresql+asyncpg")
+        return for_driver(self._url("DATABASE_URL", self.given_url), "postgresql+asyncpg")
+
+    @cached_property
+    def connect_args(self) -> dict[str, Any]:
+        """The same: what asyncpg takes beside a URL."""
+        return asyncpg_arguments(self._url("DATABASE_URL", self.given_url))
 
     @cached_property
     def database_url_sync(self) -> URL:
         """For migrations: psycopg2, since Alembic is synchronous."""
-        if self.given_migration_url:
-            return self._url(
-                self.given_migration_url, "MIGRATION_DATABASE_URL", "postgresql+psycopg2"
-            )
-        return self._url(self.given_url, "DATABASE_URL", "postgresql+psycopg2")
+        name, given = "MIGRATION_DATABASE_URL", self.given_migration_url
+        if not given:
+            name, given = "DATABASE_URL", self.given_url
+        return for_driver(self._url(name, given), "postgresql+psycopg2")
 
-    def _url(self, given: SecretStr | None, name: str, driver: str) -> URL:
+    def _url(self, name: str, given: SecretStr | None) -> URL:
         if given:
-            return for_driver(_parse(name, given), driver)
+            return parse(name, given.get_secret_value().strip())
         # Never by concatenation: any character is legal in a password.
         return URL.create(
-            driver,
+            "postgresql",
             self.postgres_user,
             self.postgres_password.get_secret_value(),
             self.postgres_host,
             self.postgres_port,
             self.postgres_db,
         )
-
-
-def for_driver(url: URL, driver: str) -> URL:
-    """`url` for another driver: libpq says `sslmode` where asyncpg says `ssl`."""
-    old, new, foreign = "ssl", "sslmode", "prepared_statement_cache_size"  # set behind a pooler
-    if driver.endswith("asyncpg"):
-        old, new, foreign = "sslmode", "ssl", "channel_binding"  # in the URLs of some hosts
-    query = {new if key == old else key: value for key, value in url.query.items()}
-    query.pop(foreign, None)  # only the other one knows it
-    if driver.endswith("asyncpg"):
-        # asyncpg takes what is for the server in a connection string, and not by these names.
-        said = [(key, query.pop(key)) for key in ("application_name", "options") if key in query]
-        query |= {"dsn": f"postgresql://?{urlencode(said)}"} if said else {}
-    return url.set(drivername=driver, query=query)
-
-
-@lru_cache(maxsize=2)
-def _parse(name: str, given: SecretStr) -> URL:
-    text = given.get_secret_value()
-    try:
-        url = make_url(text.strip())
-        # An @ in the host is one of the password's, whose end no message may show.
-        usable = url.database and "@" not in (url.host or "")
-        usable = usable and url.get_backend_name() in {"postgres", "postgresql"}
-    except (ArgumentError, ValueError):
-        usable = False
-    if not usable:
-        raise ValueError(
-            f"{name} is not of the form postgresql://user:password@host:5432/database, with % "
-            "and two hexadecimal digits for each of : / ? # @ % in the user or the password"
-        )
-    return url
 
 
 @lru_cache

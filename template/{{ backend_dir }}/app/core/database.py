@@ -30,7 +30,10 @@ class Base(DeclarativeBase):
 @lru_cache
 def get_engine() -> AsyncEngine:
     """The application's one pool of connections."""
-    return create_async_engine(get_settings().database_url, pool_pre_ping=True)
+    settings = get_settings()
+    return create_async_engine(
+        settings.database_url, connect_args=settings.connect_args, pool_pre_ping=True
+    )
 
 
 @lru_cache

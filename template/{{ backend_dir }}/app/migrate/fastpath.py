@@ -28,7 +28,8 @@ SECRETS = "/run/secrets"  # as in app/core/config.py
 # SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs.
 SHIPPED = {
     "alembic/env.py": "85af23829d66d37c14ddf956fa1ac9d1363210e8051271f1a6a8f2fbb2132605",
-    "app/core/config.py": "6c33f210f41e4db406bc50609da0979a0a5ad82121f305ed6094a50e654b9c64",
+    "app/core/config.py": "513ffea9a7249bcabb5ecc84c0cfdaba13d8699c089c2a0a9242abc2c1b641ce",
+    "app/core/urls.py": "4c0afd5c0b640697a01e96476c78de041bf9e329d5a4181d9d4ae38ac960df2f",
 }
 MARK = "At head, as checked by runs with these digests:"  # the comment on HISTORY_TABLE
 HEADS = ("head", "heads")
@@ -201,7 +202,8 @@ _OURS = re.compile(r"ENVIRONMENT|DATABASE_URL|(POSTGRES|MIGRATION)_\w+", re.ASCI
 _URL = re.compile(
     r"""postgres(?:ql)?(?:\+\w+)?
     (://(?:[\w.~%-]+(?::[\w.~!$&'()*,;=+%\ -]*)?@)?[\w.-]+(?::\d+)?/[\w.~-]+)
-    (\?(?!.*\b(\w+)=.*\b\3=)[\w=&./:~-]+)?""",
+    (\?(?!.*\b(\w+)=.*\b\3=)
+        (?:&?(?:ssl|sslmode|application_name|connect_timeout|target_session_attrs)=[\w./:~-]+)+)?""",
     re.ASCII | re.VERBOSE,
 )
 

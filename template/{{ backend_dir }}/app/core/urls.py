@@ -1,0 +1,109 @@
+"""A database URL as hosts hand it out, and what each of the two drivers takes of it."""
+
+import re
+import ssl
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlencode
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+# asyncpg knows these too, but only in a connection string.
+IN_A_STRING = {
+    *FILES, "application_name", "gsslib", "krbsrvname", "options", "passfile", "service",
+    "ssl_max_protocol_version", "ssl_min_protocol_version", "sslnegotiation", "sslpassword",
+    "target_session_attrs",
+}  # fmt: skip
+# About the client's end of a connection. asyncpg has no such parameter, and does well without.
+PSYCOPG2_ONLY = {
+    "channel_binding", "client_encoding", "connect_timeout", "fallback_application_name",
+    "gssencmode", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval",
+    "sslcompression", "sslsni", "tcp_user_timeout",
+}  # fmt: skip
+ASYNCPG_ONLY = {"prepared_statement_cache_size"}  # 0 behind a pooler; SQLAlchemy reads it
+KNOWN = {"host", "port", "sslmode"} | IN_A_STRING | PSYCOPG2_ONLY | ASYNCPG_ONLY
+
+
+def parse(name: str, text: str) -> URL:
+    """The URL in the variable `name`.
+
+    Raises:
+        ValueError: it is malformed, or has a parameter that one of the drivers cannot follow.
+    """
+    # libpq's list of hosts, as SQLAlchemy wants it.
+    if several := re.fullmatch(r"(\w[\w+]*://(?:[^/]*@)?)([^/@?]+,[^/@?]+)(/[^?]*)\??(.*)", text):
+        hosts = [host if ":" in host else f"{host}:5432" for host in several[2].split(",")]
+        text = f"{several[1]}{several[3]}?host={'&host='.join(hosts)}&{several[4]}"
+    try:
+        url = make_url(text)
+        query: dict[str, Any] = dict(url.query)
+        # The name and the password may stand at the end: there, no message would hide them.
+        moved = {"user": "username", "password": "password", "dbname": "database"}
+        url = url.set(**{new: query.pop(key) for key, new in moved.items() if key in query})
+        # An @ in the host is one of the password's, whose end no message may show.
+        usable = url.database and "@" not in (url.host or "")
+        usable = usable and url.get_backend_name() in {"postgres", "postgresql"}
+    except (ArgumentError, ValueError, TypeError):
+        usable = False
+    if not usable:
+        raise ValueError(
+            f"{name} is not of the form postgresql://user:password@host:5432/database, with % "
+            "and two hexadecimal digits for each of : / ? # @ % in the user or the password"
+        )
+    if "ssl" in query:  # asyncpg's name for it
+        query["sslmode"] = query.pop("ssl")
+    _refuse(name, query)
+    return url.set(host=unquote(url.host) if url.host else None, query=query)
+
+
+def _refuse(name: str, query: dict[str, Any]) -> None:
+    unknown = [key for key, value in query.items() if key not in KNOWN or _is_refused(key, value)]
+    if unknown:
+        raise ValueError(
+            f"{name} has {', '.join(unknown)}, which the drivers of this service cannot follow; "
+            "take it out"
+        )
+    if not re.fullmatch(r"-?\d+", query.get("connect_timeout", "0")):
+        raise ValueError(f"{name} has connect_timeout, which is a whole number of seconds")
+    if query.get("sslmode") in {"require", "verify-ca", "verify-full"}:
+        for key in FILES:
+            if (file := query.get(key, "system")) != "system" and not Path(file).is_file():
+                raise ValueError(f"{name} has {key}, and there is no file {file}")
+
+
+def _is_refused(key: str, value: object) -> bool:
+    is_twice = not isinstance(value, str) and key not in {"host", "port"}
+    return is_twice or (key, value) == ("gssencmode", "require")
+
+
+def for_driver(url: URL, driver: str) -> URL:
+    """`url` for SQLAlchemy with another driver, such as postgresql+asyncpg."""
+    query = dict(url.query)
+    if "ssl" in query:
+        query["sslmode"] = query.pop("ssl")
+    if not driver.endswith("asyncpg"):
+        query = {key: value for key, value in query.items() if key not in ASYNCPG_ONLY}
+        return url.set(drivername=driver, query=query)
+    of_asyncpg = {key: query[key] for key in ("host", "port", *ASYNCPG_ONLY) if key in query}
+    if "sslmode" in query:
+        of_asyncpg["ssl"] = query["sslmode"]
+    if said := {key: value for key, value in query.items() if key in IN_A_STRING}:
+        of_asyncpg["dsn"] = f"postgresql://?{urlencode(said)}"
+    return url.set(drivername=driver, query=of_asyncpg)
+
+
+def asyncpg_arguments(url: URL) -> dict[str, Any]:
+    """What asyncpg needs of `url` beside `for_driver`'s: SQLAlchemy's `connect_args`."""
+    arguments: dict[str, Any] = {}
+    if (seconds := int(str(url.query.get("connect_timeout", 0)))) > 0:  # else without limit
+        arguments["timeout"] = seconds
+    if url.query.get("sslrootcert") == "system":
+        arguments["ssl"] = ssl.create_default_context()
+    if url.query.get("prepared_statement_cache_size") == "0":
+        # A pooler gives each transaction another session, which does not know the statements
+        # that were prepared in the one before: they are used once, and have no name.
+        arguments |= {"statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
+    return arguments
