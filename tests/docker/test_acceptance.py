@@ -196,23 +196,41 @@ def test_the_code_may_stand_at_the_top(service: Callable[..., Service]) -> None:
 WHO = """
 import os, pathlib
 here = pathlib.Path(__file__).parent
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+cgroup = pathlib.Path("/sys/fs/cgroup")
+limits = [
+    next(path.read_text().strip() for path in map(cgroup.joinpath, names) if path.exists())
+    for names in [("pids.max", "pids/pids.max"), ("memory.max", "memory/memory.limit_in_bytes")]
+]
 with open(here / "who", "a") as who:
     home = os.access(os.path.expanduser("~/.postgresql"), os.F_OK) or os.access(
         os.path.expanduser("~"), os.X_OK
     )
-    print(os.getuid(), os.getgid(), "home" if home else "no home", file=who)
+    print(
+        f"{os.getuid()}:{os.getgid()} home={home} capabilities={int(status['CapEff'], 16)} "
+        f"no-new-privileges={status['NoNewPrivs'].strip()} pids={limits[0]} "
+        f"bounded-memory={limits[1].isdigit() and int(limits[1]) < 2**40} "
+        f"secret={os.environ.get('OF_THE_APPLICATION')}",
+        file=who,
+    )
 """
 
 
-def test_no_code_of_the_mounted_tree_runs_as_anyone_but_its_owner(
+def test_code_of_the_mounted_tree_runs_as_its_owner_and_may_do_no_more(
     service: Callable[..., Service],
 ) -> None:
     shop = service(**SOMEBODY)
     shop.write(f"{shop.project.answers.get('backend_dir', 'backend')}/sitecustomize.py", WHO)
+    shop.write(".env", "OF_THE_APPLICATION=secret\n")
     shop.migrate()
     shop.migrate("revision", "-m", "empty")
+    shop.compose("run", "--rm", "test", "true")
+    shop.compose("run", "--rm", "test", "python", "-c", "pass")
     seen = (shop.project.backend / "who").read_text().splitlines()
-    assert set(seen) == {f"{shop.uid} {shop.gid} home"}
+    assert set(seen) == {
+        f"{shop.uid}:{shop.gid} home=True capabilities=0 no-new-privileges=1 pids=512 "
+        "bounded-memory=True secret=None"
+    }
 
 
 def the_suite_is_green(shop: Service) -> None:

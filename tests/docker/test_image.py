@@ -34,6 +34,8 @@ SECRETS = (
 def shop(new_service: NewService) -> Generator[Service]:
     """A service whose PostgreSQL runs, with an empty database."""
     with new_service() as service:
+        service.password = "not-that-of-development"  # noqa: S105
+        service.environment["POSTGRES_PASSWORD"] = service.password
         service.compose("up", "--wait", "postgres")
         yield service
 
@@ -95,16 +97,24 @@ def test_nobody_is_root_in_an_image(shop: Service, runtime: str) -> None:
 
 def test_the_image_holds_what_a_migration_needs_and_no_more(shop: Service, runtime: str) -> None:
     look = f"""
-import importlib.util, pathlib, shutil, sys
+import importlib.util, os, pathlib, shutil
 print(sorted(path.name for path in pathlib.Path.cwd().iterdir()))
 secrets = {[Path(name).name for name in SECRETS]}
 print([str(path) for path in pathlib.Path.cwd().rglob("*") if path.name in secrets])
-print([name for name in ("cc", "gcc", "g++", "ld", "make") if shutil.which(name)])
+print([name for name in ("cc", "gcc", "g++", "ld", "make", "pip", "pip3") if shutil.which(name)])
 print([name for name in ("pip", "pytest", "mypy", "ruff") if importlib.util.find_spec(name)])
+print(os.environ.get("ENVIRONMENT"))
 """
+    privileged = "find / -xdev -perm /6000 -type f 2>/dev/null; true"  # some folders are root's
+    assert confined(shop, runtime, "sh", "-c", privileged) == (0, "")
+    status, output = confined(shop, runtime, "/usr/local/bin/python", "-m", "pip", "--version")
+    assert status == 1
+    assert "No module named pip" in output
     status, output = confined(shop, runtime, "python", "-B", "-c", look)
     assert status == 0, output
-    assert output.splitlines() == ["['alembic', 'alembic.ini', 'app']", "[]", "[]", "[]"]
+    assert output.splitlines() == [
+        *("['alembic', 'alembic.ini', 'app']", "[]", "[]", "[]", "production")
+    ]
     status, output = confined(shop, f"{runtime}-development", "python", "-B", "-c", look)
     files, secrets, *_ = output.splitlines()
     assert "'testing', 'tests'" in files
