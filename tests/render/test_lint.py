@@ -1,5 +1,6 @@
 """What lands passes its own linters, as rendered and where it stands in the template; so do we."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -86,7 +87,6 @@ def test_the_workflow_runs_commands_that_exist(rendered: Render) -> None:
     assert workflow[True].keys() == {"push", "pull_request"}  # YAML reads `on` as a boolean
     ran = set()
     for job in workflow["jobs"].values():
-        assert job["permissions"] == {"contents": "read"}
         assert job["timeout-minutes"] <= 30
         for step in (step for step in job["steps"] if "run" in step):
             words = step["run"].split()
@@ -98,6 +98,21 @@ def test_the_workflow_runs_commands_that_exist(rendered: Render) -> None:
             assert service in services
     assert {"test", "test mypy", "test ruff check .", "test ruff format --check ."} <= ran
     assert "migrate" in ran
+
+
+def test_the_workflow_is_hardened(rendered: Render, tmp_path: Path) -> None:
+    """Actions by digest, no credentials left in the checkout, no permission that is not needed."""
+    workflow = rendered().path / ".github" / "workflows" / "ci.yml"
+    loose = tmp_path / "loose.yml"
+    loose.write_text(re.sub(r"@[0-9a-f]{40}", "@v7", workflow.read_text()))
+    for file, status in ((workflow, 0), (loose, 14)):  # 14: a finding of high severity
+        done = subprocess.run(
+            [Path(sys.executable).with_name("zizmor"), "--offline", "--no-progress", file],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("backend_dir", SHAPES)
