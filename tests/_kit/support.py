@@ -105,6 +105,13 @@ def _ports() -> Iterator[int]:
     return cycle(first + (start + n) % 500 for n in range(500))
 
 
+def in_env_file(password: str) -> str:
+    """A password as a value of `.env`, by the rule of .env.example."""
+    if "\\" in password:
+        return '"' + password.replace("\\", r"\\").replace('"', r"\"") + '"'
+    return "'" + password.replace("'", r"\'") + "'"
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that stays free until the caller takes it, at once or after a while.
 

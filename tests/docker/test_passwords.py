@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests._kit.support import in_env_file
 from tests.docker.conftest import NewService, Service
 
 PASSWORDS = [
@@ -57,13 +58,6 @@ for case in json.load(sys.stdin):
 json.dump(results, sys.stdout)
 """
 Results = dict[int, dict[str, str]]  # number of the password -> way and driver -> answer
-
-
-def in_env_file(password: str) -> str:
-    """A password as a value of `.env`, by the rule of .env.example."""
-    if "\\" in password:
-        return '"' + password.replace("\\", r"\\").replace('"', r"\"") + '"'
-    return "'" + password.replace("'", r"\'") + "'"
 
 
 def in_url(service: Service, number: int, host: str, password: str) -> str:
