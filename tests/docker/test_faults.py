@@ -24,7 +24,7 @@ from tests.migrate.test_lock import STEPS as COUNTED  # each can be seen to have
 
 SEED = int(os.environ.get("FAULT_SEED") or secrets.randbelow(10**6))
 CONTAINERS = 5
-LOCK_KEY = int.from_bytes(b"alembic", "big")  # of app/migrate/lock.py
+LOCK_KEY = int.from_bytes(b"alembic", "big")  # of app/migrate/queries.sql
 NOWHERE = make_url("postgresql://")
 
 

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 from sqlalchemy import URL
 
-from tests._kit.support import execute, template_module
+from tests._kit.support import execute
 from tests.conftest import Render
 from tests.migrate.service import Done, Service, copy
 
@@ -515,7 +515,7 @@ def test_a_package_that_is_gone_is_missed(service: Service, tmp_path: Path) -> N
 
 def test_a_migration_that_runs_meanwhile_is_waited_for(proven: Service) -> None:
     """It holds the lock, and takes the head away before it lets it go."""
-    key = template_module("app.migrate.queries").LOCK_KEY
+    key = int.from_bytes(b"alembic", "big")
     holder = psycopg2.connect(proven.url.set(drivername="postgresql").render_as_string(False))
     with holder.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [key])

@@ -15,7 +15,6 @@ from app.migrate.environment import (
     changes_database,
     compares_models,
     database_url,
-    migration_settings,
     running,
     this_call,
 )
@@ -66,8 +65,10 @@ def run_migrations_offline() -> None:
 
 def run_migrations_online() -> None:
     """Connect, lock, set lock_timeout, configure, run."""
+    from app.migrate.waits import MigrationSettings  # here an error in config.py is explained
+
     recorder = Recorder(context)
-    settings = migration_settings()
+    settings = MigrationSettings()
     with connect(database_url(config), settings.migration_connect_wait) as connection:
         if not changes_database(context):
             run_migrations(connection=connection)

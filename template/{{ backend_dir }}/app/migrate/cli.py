@@ -1,12 +1,17 @@
-"""Alembic's command line with a sentence for each error, and `log` as one more command."""
+"""The door of every command: Alembic's command line with `log` as one more, signals and errors."""
 
 import os
+import sys
+import warnings
 from argparse import Namespace
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from alembic.config import CommandLine, Config
 
-from app.migrate.environment import command_line, migration_settings
 from app.migrate.errors import BACKEND
+from app.migrate.explain import explain
+from app.migrate.signals import ended_by_signals
 
 
 def run(arguments: list[str]) -> None:
@@ -17,6 +22,25 @@ def run(arguments: list[str]) -> None:
     """
     with command_line(traceback="--raiseerr" in arguments):
         Migrate(prog="migrate").main(arguments)
+
+
+@contextmanager
+def command_line(*, traceback: bool) -> Generator[None]:
+    """Signals, warnings and errors of a command, the same for `alembic` and `migrate`.
+
+    Args:
+        traceback: raise an error (`--raiseerr`), in place of a sentence and an exit code.
+    """
+    warnings.filterwarnings("ignore", "Revision .* is not present")  # an error says it, and more
+    with ended_by_signals():
+        try:
+            yield
+        except Exception as error:
+            problem = explain(error)
+            if problem is None or traceback:
+                raise
+            print(problem, file=sys.stderr)
+            sys.exit(problem.exit_code)
 
 
 class Migrate(CommandLine):
@@ -39,9 +63,12 @@ def log(config: Config) -> None:
     """Show what was applied to the database, when, by whom and from where."""
     from app.core.config import get_settings
     from app.migrate.connect import connect
-    from app.migrate.record import show
+    from app.migrate.queries import SQL
+    from app.migrate.record import has_history
+    from app.migrate.waits import MigrationSettings
 
-    url, wait = get_settings().database_url_sync, migration_settings().migration_connect_wait
+    url, wait = get_settings().database_url_sync, MigrationSettings().migration_connect_wait
     with connect(url, wait) as connection:
-        for line in show(connection):
-            config.print_stdout(line)
+        if has_history(connection):
+            for line in connection.exec_driver_sql(SQL["log"]).scalars():
+                config.print_stdout("%s", line)

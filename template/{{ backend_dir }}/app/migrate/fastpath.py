@@ -13,7 +13,7 @@ import os
 import re
 import sys
 
-from app.migrate.queries import HISTORY_TABLE, LEFTOVERS, LOCK_KEY
+from app.migrate.queries import HISTORY_TABLE, SQL
 
 TYPE_CHECKING = False  # without importing typing
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ BACKEND = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__fil
 SECRETS = "/run/secrets"  # as in app/core/config.py
 # SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs.
 SHIPPED = {
-    "alembic/env.py": "85af23829d66d37c14ddf956fa1ac9d1363210e8051271f1a6a8f2fbb2132605",
+    "alembic/env.py": "b109fbe3a925373f24b5698cebd22aeb9956d0fbd0c716c87217699b3145d03c",
     "app/core/config.py": "513ffea9a7249bcabb5ecc84c0cfdaba13d8699c089c2a0a9242abc2c1b641ce",
     "app/core/urls.py": "4c0afd5c0b640697a01e96476c78de041bf9e329d5a4181d9d4ae38ac960df2f",
 }
@@ -35,22 +35,6 @@ MARK = "At head, as checked by runs with these digests:"  # the comment on HISTO
 HEADS = ("head", "heads")
 KEPT = 4  # digests: a host and a container have different packages
 
-_LOCKED = f"""
-SET lock_timeout = '2s';
-SELECT EXISTS (
-    SELECT FROM pg_locks
-    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
-      AND (classid::bigint << 32 | objid::bigint) = {LOCK_KEY}
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-)"""  # noqa: S608
-# The OID tells which table it is: `search_path` may lead to another one next time. The highest id
-# tells whether a revision was applied, reverted or stamped since.
-_STATE = f"""
-SELECT ARRAY(SELECT version_num::text FROM alembic_version ORDER BY 1),
-       'alembic_version'::regclass::oid::text, (SELECT max(id)::text FROM {HISTORY_TABLE}),
-       coalesce(obj_description('{HISTORY_TABLE}'::regclass, 'pg_class'), ''),
-       pg_backend_pid(), EXISTS ({LEFTOVERS})
-"""  # noqa: S608
 # Where the network is silent, Alembic's way is tried after five seconds: it waits longer.
 _PATIENCE = {
     **{"connect_timeout": "5", "tcp_user_timeout": "5000"},
@@ -75,8 +59,9 @@ def head_by_proof(words: list[str]) -> str | None:
         connection = psycopg2.connect(**_PATIENCE | read_settings())
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute(_LOCKED)  # before the rows: who gets the lock later has changed nothing
-            if cursor.fetchone() != (False,):
+            # Before the rows: who gets the lock later has changed nothing.
+            cursor.execute(f"SET lock_timeout = '2s'; {SQL['lock_holder']}")
+            if cursor.fetchone():
                 return None
             state = _State(cursor, words[1], digest)
         told = connection.info.backend_pid  # a pooler tells another one than the server
@@ -125,7 +110,7 @@ class _State:
     """What the database says, and the proof that it should hold if nothing is pending."""
 
     def __init__(self, cursor: "Any", destination: str, digest: str) -> None:
-        cursor.execute(_STATE)
+        cursor.execute(f"{SQL['state']}, EXISTS ({SQL['leftovers']})")
         self.rows, table, last, self.comment, self.pid, self.leftovers = cursor.fetchone()
         text = "\0".join([digest, destination, table, str(last), *self.rows])
         self.proof = hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -155,7 +140,7 @@ def _files() -> list[str]:
     for folder in ("alembic", "app/core", "app/migrate"):
         for place, _, names in os.walk(f"{BACKEND}/{folder}"):
             inside = place[len(BACKEND) + 1 :].replace(os.sep, "/")
-            found += [f"{inside}/{name}" for name in names if name.endswith(".py")]
+            found += [f"{inside}/{name}" for name in names if name.endswith((".py", ".sql"))]
     return sorted(name for name in found if os.path.isfile(f"{BACKEND}/{name}"))
 
 

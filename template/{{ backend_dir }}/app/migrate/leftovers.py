@@ -3,7 +3,7 @@
 from sqlalchemy import Connection
 
 from app.migrate.errors import MigrationError, problem
-from app.migrate.queries import LEFTOVERS
+from app.migrate.queries import SQL
 from app.migrate.record import Recorder
 
 
@@ -13,8 +13,6 @@ def refuse_leftovers(connection: Connection, recorder: Recorder) -> None:
     Raises:
         MigrationError: names each, and how to fix it.
     """
-    if recorder.reverted:
-        return
-    leftovers = connection.exec_driver_sql(LEFTOVERS.replace("%", "%%")).scalars().all()
-    if leftovers:
+    leftovers = connection.exec_driver_sql(SQL["leftovers"]).scalars().all()
+    if leftovers and not recorder.reverted:
         raise MigrationError(problem("migrate", "leftovers", leftovers="; ".join(leftovers)))

@@ -15,47 +15,19 @@ from typing import Any
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import Script
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from app.migrate.errors import MIGRATE
 from app.migrate.fastpath import files_digest
-from app.migrate.queries import HISTORY_TABLE
+from app.migrate.queries import HISTORY_TABLE, SQL
 
 log = getLogger(__name__)
 
-_CREATE = f"""
-CREATE TABLE IF NOT EXISTS {HISTORY_TABLE} (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    revision text NOT NULL,
-    direction text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    milliseconds integer NOT NULL,
-    sha256 text NOT NULL,
-    role text NOT NULL DEFAULT current_user,
-    host text NOT NULL
-)"""
-_INSERT = text(
-    f"INSERT INTO {HISTORY_TABLE} (revision, direction, milliseconds, sha256, host)"  # noqa: S608
-    " VALUES (:revision, :direction, :milliseconds, :sha256, :host)"
-)
-# The latest row of each revision; what was reverted since is not applied.
-_APPLIED = f"""
-SELECT revision, sha256 FROM (
-    SELECT DISTINCT ON (revision) revision, sha256, direction FROM {HISTORY_TABLE}
-    ORDER BY revision, id DESC
-) latest WHERE starts_with(direction, 'upgrade')
-"""  # noqa: S608
 _EDITED = (
     "%s was changed after it was applied to this database, which has what the earlier file did. "
-    "In a database of your own: '%s', then upgrade it again. Elsewhere: restore the file (git "
-    "checkout), and write a new revision; or, if both files do the same, 'stamp heads' records it"
-)
-_LOG = text(
-    f"""
-    SELECT to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), direction,
-           revision, milliseconds, role, host
-    FROM {HISTORY_TABLE} ORDER BY id
-    """  # noqa: S608
+    "In a database of your own: '%s downgrade %s', then upgrade it again. Elsewhere: restore the "
+    "file (git checkout), and write a new revision; or, if both files do the same, 'stamp heads' "
+    "records it"
 )
 
 
@@ -77,23 +49,24 @@ class Recorder:
 
         `stamp` records those as they are now. Leaves no transaction open.
         """
-        if connection.scalar(text("SELECT to_regclass(:name)"), {"name": HISTORY_TABLE}) is None:
-            connection.exec_driver_sql(_CREATE)
+        if not has_history(connection):
+            connection.exec_driver_sql(SQL["create_history"])
         scripts = self.context.script
         folders = scripts.version_locations or [f"{scripts.dir}/versions"]
         files = [path.resolve() for folder in folders for path in Path(folder).rglob("*.py")]
         self._texts = {str(path): path.read_bytes() for path in files}  # before they are loaded
-        applied = {row.revision: row.sha256 for row in connection.exec_driver_sql(_APPLIED)}
-        for script in scripts.walk_revisions():
-            if not _is_same(self._texts.get(script.path, b""), applied.get(script.revision)):
-                self.edited.append(script)
+        applied = {row.revision: row.sha256 for row in connection.exec_driver_sql(SQL["applied"])}
         options = self.context.config.cmd_opts
-        for script in self.edited:
+        for script in scripts.walk_revisions():
+            recorded = applied.get(script.revision)
+            if recorded is None or _is_same(self._texts.get(script.path, b""), recorded):
+                continue
+            self.edited.append(script)
             if options is not None and options.cmd[0].__name__ == "stamp":
                 self._insert(connection, script, "upgrade (stamp)")
             else:
                 parent = next(iter(script._versioned_down_revisions), "base")
-                log.warning(_EDITED, Path(script.path).name, f"{MIGRATE} downgrade {parent}")
+                log.warning(_EDITED, Path(script.path).name, MIGRATE, parent)
         connection.commit()
         self._since = time.monotonic()
 
@@ -117,14 +90,18 @@ class Recorder:
             "sha256": _sha256(content)[:32] + effect(content)[:32],
             "host": socket.gethostname(),
         }
-        connection.execute(_INSERT, row)
+        connection.exec_driver_sql(SQL["record"], row)
 
 
-def _is_same(content: bytes, recorded: str | None) -> bool:
+def has_history(connection: Connection) -> bool:
+    """Whether a migration has ever been recorded in this database."""
+    found = connection.exec_driver_sql("SELECT to_regclass(%(name)s)", {"name": HISTORY_TABLE})
+    return found.scalar() is not None
+
+
+def _is_same(content: bytes, recorded: str) -> bool:
     """Whether a file does what it did when it was recorded; earlier releases knew its text only."""
-    if recorded is None or recorded[:32] == _sha256(content)[:32]:
-        return True
-    return recorded[32:] == effect(content)[:32]
+    return recorded[:32] == _sha256(content)[:32] or recorded[32:] == effect(content)[:32]
 
 
 def effect(content: bytes) -> str:
@@ -141,26 +118,20 @@ def effect(content: bytes) -> str:
         before = set(used)
         chosen = [node for node in module.body if not (names := _bound(node)) or names & used]
         used |= {n.id for node in chosen for n in ast.walk(node) if isinstance(n, ast.Name)}
-    return _sha256(repr([_plain(node) for node in chosen if not _is_text(node)]).encode())
+    return _sha256(repr(_plain(chosen)).encode())
 
 
 def _bound(node: ast.stmt) -> set[str]:
     """The names that a statement of the module defines; none where it may do anything."""
     match node:
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            return {name}
-        case ast.Import(names=names) | ast.ImportFrom(names=names):
-            return {(item.asname or item.name).partition(".")[0] for item in names}
-        case ast.Assign(targets=targets):
-            return {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
-        case ast.AnnAssign(target=ast.Name(id=name)) | ast.AugAssign(target=ast.Name(id=name)):
-            return {name}
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return {node.name}
+        case ast.Import() | ast.ImportFrom():
+            return {(item.asname or item.name).partition(".")[0] for item in node.names}
+        case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
+            names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+            return {n.id for n in names if isinstance(n.ctx, ast.Store)}
     return set()
-
-
-def _is_text(node: object) -> bool:
-    """Whether it is a statement that is only a string, as a docstring."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _plain(value: object) -> object:
@@ -173,15 +144,10 @@ def _plain(value: object) -> object:
     return type(value).__name__, [(name, item) for name, item in fields if item not in (None, [])]
 
 
+def _is_text(node: object) -> bool:
+    """Whether it is a statement that is only a string, as a docstring."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
-
-
-def show(connection: Connection) -> list[str]:
-    """The record, oldest first, one line for each revision that was applied or reverted."""
-    if connection.scalar(text("SELECT to_regclass(:name)"), {"name": HISTORY_TABLE}) is None:
-        return []
-    return [
-        f"{when}  {direction:17}  {revision}  {milliseconds} ms  {role}@{host}"
-        for when, direction, revision, milliseconds, role, host in connection.execute(_LOG)
-    ]

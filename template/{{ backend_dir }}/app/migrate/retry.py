@@ -12,25 +12,16 @@ from dataclasses import replace
 from logging import getLogger
 
 from alembic.runtime.environment import EnvironmentContext
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from app.migrate.attempts import Attempts
 from app.migrate.errors import ExitCode, MigrationError
 from app.migrate.explain import explain
+from app.migrate.queries import SQL
 from app.migrate.signals import let_it_end
 
 log = getLogger(__name__)
-
-_BLOCKERS = text(
-    """
-    SELECT string_agg(format('pid %s (%s), in a transaction since %s: %s', pid,
-                             coalesce(nullif(application_name, ''), usename, 'no name'),
-                             to_char(xact_start AT TIME ZONE 'UTC', 'HH24:MI:SS "UTC"'),
-                             left(regexp_replace(query, '[[:space:]]+', ' ', 'g'), 60)), '; ')
-    FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(:pid))
-    """
-)
 
 
 def is_relative(context: EnvironmentContext) -> bool:
@@ -86,7 +77,9 @@ def _watch_for_blockers(connection: Connection, blockers: list[str]) -> Generato
         try:
             with engine.connect() as other:
                 while not stop.wait(0.1):
-                    if found := other.scalar(_BLOCKERS, {"pid": pid}):
+                    if found := other.exec_driver_sql(
+                        SQL["describe_blockers"], {"pid": pid}
+                    ).scalar():
                         blockers[:] = [found]
                     other.rollback()
         except DBAPIError:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, event
 
 from app.migrate.connect import SETTINGS
 from app.migrate.errors import MigrationError, problem
-from app.migrate.lock import HOLDS_LOCK
+from app.migrate.queries import SQL
 
 Steps = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
 
@@ -75,6 +75,7 @@ def _clean(connection: Connection) -> None:
         MigrationError: the migration's lock is gone.
     """
     reset = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP"
-    statements = f"{reset}; {connection.info[SETTINGS]}; {HOLDS_LOCK}"
+    has_lock = f"SELECT pg_backend_pid() IN ({SQL['lock_holder']})"
+    statements = f"{reset}; {connection.info[SETTINGS]}; {has_lock}"
     if not connection.exec_driver_sql(statements).scalar():
         raise MigrationError(problem("migrate", "lock-released"))

@@ -1,0 +1,81 @@
+-- The SQL of app/migrate: queries.py hands each out by its name. A % would be a parameter's.
+
+-- name: try_lock
+-- Advisory locks belong to one database: one key is enough. It is 'alembic' in bytes.
+SELECT pg_try_advisory_lock(x'616c656d626963'::bigint)
+
+-- name: lock_holder
+-- The process id of the session that has it.
+SELECT pid FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+  AND (classid::bigint << 32 | objid::bigint) = x'616c656d626963'::bigint
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+
+-- name: describe_holder
+SELECT concat('pid ', pid, ' (', coalesce(nullif(application_name, ''), 'no name'), '), since ',
+              to_char(backend_start AT TIME ZONE 'UTC', 'HH24:MI:SS "UTC"'), ', now running: ',
+              coalesce(nullif(left(regexp_replace(query, '[[:space:]]+', ' ', 'g'), 60), ''),
+                       'nothing'))
+FROM pg_stat_activity WHERE pid = %(pid)s
+
+-- name: describe_blockers
+-- Of the session `pid`, which waits for a lock.
+SELECT string_agg(concat('pid ', pid, ' (',
+                         coalesce(nullif(application_name, ''), usename, 'no name'),
+                         '), in a transaction since ',
+                         to_char(xact_start AT TIME ZONE 'UTC', 'HH24:MI:SS "UTC"'), ': ',
+                         left(regexp_replace(query, '[[:space:]]+', ' ', 'g'), 60)), '; ')
+FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(%(pid)s))
+
+-- name: leftovers
+-- An index that another session is building is invalid too, but not left behind. PostgreSQL does not
+-- tell an ordinary role which index another role is building: then none is reported. An index on a
+-- partitioned table is invalid until its last partition has one. A constraint that a later release
+-- will validate says so: COMMENT ON CONSTRAINT ... IS 'not valid: <reason>'. PostgreSQL 18 never
+-- validates a constraint that is NOT ENFORCED.
+SELECT concat('index ', i.indexrelid::regclass, ' is invalid')
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE NOT i.indisvalid AND c.relkind = 'i'
+  AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.datname = current_database()
+                  AND coalesce(p.index_relid = i.indexrelid, true))
+UNION ALL
+SELECT concat('constraint ', c.conname, ' of ', c.conrelid::regclass, ' is not validated')
+FROM pg_constraint c
+WHERE NOT c.convalidated AND to_jsonb(c) ->> 'conenforced' IS DISTINCT FROM 'false'
+  AND coalesce(obj_description(c.oid, 'pg_constraint'), '') !~* '^not valid:'
+
+-- name: state
+-- What a proof of the fast path is about. The OID tells which table it is: `search_path` may lead to
+-- another one next time. The highest id tells whether a revision was applied, reverted or stamped
+-- since.
+SELECT ARRAY(SELECT version_num::text FROM alembic_version ORDER BY 1),
+       'alembic_version'::regclass::oid::text, (SELECT max(id)::text FROM alembic_history),
+       coalesce(obj_description('alembic_history'::regclass, 'pg_class'), ''), pg_backend_pid()
+
+-- name: create_history
+CREATE TABLE IF NOT EXISTS alembic_history (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    revision text NOT NULL,
+    direction text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    milliseconds integer NOT NULL,
+    sha256 text NOT NULL,
+    role text NOT NULL DEFAULT current_user,
+    host text NOT NULL
+)
+
+-- name: record
+INSERT INTO alembic_history (revision, direction, milliseconds, sha256, host)
+VALUES (%(revision)s, %(direction)s, %(milliseconds)s, %(sha256)s, %(host)s)
+
+-- name: applied
+-- The latest row of each revision; what was reverted since is not applied.
+SELECT revision, sha256 FROM (
+    SELECT DISTINCT ON (revision) revision, sha256, direction FROM alembic_history
+    ORDER BY revision, id DESC
+) latest WHERE starts_with(direction, 'upgrade')
+
+-- name: log
+SELECT concat(to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), '  ',
+              rpad(direction, 17), '  ', revision, '  ', milliseconds, ' ms  ', role, '@', host)
+FROM alembic_history ORDER BY id
