@@ -6,15 +6,16 @@ database. A downgrade under test would drop the role of a developer.
 
 import os
 import re
-import traceback
-from collections.abc import Generator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, event
 
 BACKEND = Path(__file__).resolve().parents[1]
+_VERSIONS = str(BACKEND / "alembic" / "versions") + os.sep
 # At the beginning of a statement, or anywhere in a DO block.
 _PATTERN = re.compile(
     r"""(^|;|^\s*do\b.*\b) \s* (
@@ -37,27 +38,39 @@ def is_about_the_server(statement: str) -> bool:
     return bool(_PATTERN.search(text) and not _BODY.match(text))
 
 
+def line_of_a_revision() -> str | None:
+    """`file:line` of the revision that runs now; None outside of one, as in env.py."""
+    frame = sys._getframe()
+    while not frame.f_code.co_filename.startswith(_VERSIONS):
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).relative_to(BACKEND).as_posix()}:{frame.f_lineno}"
+
+
 def leave_server_alone(cursor: Any, statement: str, *_: object) -> bool:
     """In place of the driver's `execute`: True for what a revision says about the server."""
-    if is_about_the_server(statement):
-        for frame in reversed(traceback.extract_stack()):
-            path = Path(frame.filename)
-            if path.is_relative_to(BACKEND / "alembic" / "versions"):
-                place = f"{path.relative_to(BACKEND).as_posix()}:{frame.lineno}"
-                said = " ".join(re.sub(r"(?i)(password\s+)\S+", r"\1***", statement).split())
-                note = f"{place}: not run on the server of TEST_DATABASE_URL, which others use"
-                notes.append(f"{note}: {said[:200]}")
-                cursor.execute("SELECT")
-                return True
-    return False
+    if not is_about_the_server(statement) or not (place := line_of_a_revision()):
+        return False
+    said = " ".join(re.sub(r"(?i)(password\s+)\S+", r"\1***", statement).split())[:200]
+    notes.append(f"{place}: not run on the server of TEST_DATABASE_URL, which others use: {said}")
+    cursor.execute("SELECT")
+    return True
+
+
+def left_alone() -> AbstractContextManager[None]:
+    """Within the block, no revision changes a server that is not ours."""
+    names = ("do_execute", "do_execute_no_params", "do_executemany")
+    return listening(**dict.fromkeys(names, leave_server_alone))
 
 
 @contextmanager
-def left_alone() -> Generator[None]:
-    """For every engine of this process, whoever makes it."""
-    names = ("do_execute", "do_execute_no_params", "do_executemany")
-    for name in names:
-        event.listen(Engine, name, leave_server_alone)
-    yield
-    for name in names:
-        event.remove(Engine, name, leave_server_alone)
+def listening(**listeners: Callable[..., Any]) -> Generator[None]:
+    """Within the block, these are called by every engine of this process, whoever makes it."""
+    for name, listener in listeners.items():
+        event.listen(Engine, name, listener)
+    try:
+        yield
+    finally:
+        for name, listener in listeners.items():
+            event.remove(Engine, name, listener)

@@ -4,13 +4,15 @@ locks.py looks at its statements as they run, compatibility.py at the catalog be
 messages.toml says what each hazard does, and what to write instead.
 """
 
-from contextlib import ExitStack, closing
-from typing import Self
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 
 from alembic.script import Script
+from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from sqlalchemy import URL
 
-from testing.audit.compatibility import Snapshot, compare, snapshot
+from testing.audit.compatibility import Fact, compare, snapshot
 from testing.audit.locks import OPTIONS, Watch
 from testing.audit.messages import Report
 from testing.audit.statements import Statement
@@ -19,29 +21,42 @@ from testing.revisions import Steps, failure, sqlstate, unreleased
 from testing.rows import Filler
 
 _UNSAFE_ENUM_USE = "55P04"
+_EMPTY = """
+SELECT oid::regclass::text FROM pg_class
+WHERE oid >= 16384 AND relkind = 'r' AND pg_relation_size(oid) = 0
+"""
 
 
 def run(origin: URL, filler: Filler) -> list[Report]:
     """Reports on revisions, oldest first, up to one that cannot be applied.
 
+    Generated rows know no business rules. A revision that fails on them runs on `bare`, where only
+    revisions have put rows; the next ones go on from there, with generated rows.
+
     Args:
         origin: a database at what is released, of which copies are made.
     """
-    reports: list[Report] = []
-    bare: Script | None = None  # it failed on generated rows, after it had committed something
-    while len(reports) < len(unreleased()):
-        with copy_of(origin, "audit") as url, _Database(url, filler) as database:
-            for number, script in enumerate(unreleased()):
-                if number < len(reports):
-                    database.upgrade(script)
-                    continue
-                try:
-                    reports.append(database.audit(script, rows=script is not bare))
-                except Exception as error:
-                    if script is bare:
-                        return [*reports, _failed(script, error)]
-                    bare = script
+    scripts, reports = unreleased(), list[Report]()
+    with copy_of(origin, "audit") as bare:
+        while len(reports) < len(scripts):
+            start, why = len(reports), ""
+            with copy_of(bare, "rows") as url, _opened(url) as database:
+                for script in scripts[start:]:
+                    filler.fill(database.observer)
+                    try:
+                        reports.append(database.audit(script, filler.problems))
+                    except Exception as error:
+                        why = failure(script, "upgrade", error).splitlines()[0]
+                        break
+                else:
                     break
+            with _opened(bare) as database:
+                try:
+                    for earlier in scripts[start : len(reports)]:
+                        database.steps.upgrade(earlier)
+                    reports.append(database.audit(script, dict.fromkeys(database.empty(), why)))
+                except Exception as error:
+                    return [*reports, _failed(script, error)]
     return reports
 
 
@@ -56,80 +71,40 @@ def _failed(script: Script, error: Exception) -> Report:
     return Report(script, failure=text)
 
 
+@contextmanager
+def _opened(url: URL) -> Generator["_Database"]:
+    with closing(connect(url, options=OPTIONS)) as observer, Steps(url) as steps:
+        yield _Database(url, observer, steps)
+
+
+@dataclass
 class _Database:
-    """A database on its way through the history, with rows in every table."""
+    """A database on its way through the history, and those who work on it."""
 
-    def __init__(self, url: URL, filler: Filler) -> None:
-        self._url, self._filler = url, filler
-        self._stack = ExitStack()
-        self._now: Snapshot | None = None
-        self._seen: set[int] = set()  # tables that were filled, or had rows
-        self._filled: set[int] = set()
-        self._empty: dict[int, str] = {}  # tables without rows -> why
+    url: URL
+    observer: Connection
+    steps: Steps
+    facts: list[Fact] | None = None  # of its catalog, as the last audit found it
 
-    def __enter__(self) -> Self:
-        observer = closing(connect(self._url, options=OPTIONS))
-        self._observer = self._stack.enter_context(observer)
-        self._steps = self._stack.enter_context(Steps(self._url))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def upgrade(self, script: Script) -> None:
-        """Apply a revision without a look at it."""
-        self._steps.upgrade(script)
-        self._now = None
-
-    def audit(self, script: Script, rows: bool) -> Report:
-        """Apply a revision, watched, with generated rows in every table or without.
+    def audit(self, script: Script, without_rows: Mapping[str, str]) -> Report:
+        """Apply a revision, watched; tables without rows come with the reason.
 
         Raises:
-            Exception: what the revision raised, with rows and without. What it committed stays.
+            Exception: what the revision raised. What it committed stays.
         """
-        before = self._now or snapshot(self._observer)
-        if rows:
-            self._fill(before)
-        try:
-            return self._watched(script, before)
-        except Exception as error:
-            if not self._filled:
-                raise
-            # Generated rows know no business rules, and may not suit it. Those that revisions put
-            # in stay: only empty tables were filled.
-            self._truncate(before, failure(script, "upgrade", error).splitlines()[0])
-            return self._watched(script, before)
-
-    def _watched(self, script: Script, before: Snapshot) -> Report:
-        report = Report(script)
-        watch = Watch(report, before, self._observer, self._url)
+        report, before = Report(script), self.facts or snapshot(self.observer)
+        watch = Watch(report, self.observer, self.url)
         with watch.listening():
-            self._steps.upgrade(script)
-        self._now = snapshot(self._observer)
-        compare(before, self._now, watch.statements, report)
+            self.steps.upgrade(script)
+        self.facts = snapshot(self.observer)
+        compare(before, self.facts, watch.statements, report)
         report.without_rows = {
-            before["relations"][oid]["name"]: self._empty[oid]
-            for oid in watch.touched & self._empty.keys()
+            name: why for name, why in without_rows.items() if name in watch.touched
         }
         return report
 
-    def _fill(self, before: Snapshot) -> None:
-        tables = {oid for oid, it in before["relations"].items() if it["kind"] in "rp"}
-        if tables - self._seen:
-            filled = self._filler.fill(self._url)
-            names = {oid: before["relations"][oid]["name"] for oid in tables}
-            why = self._filler.problems
-            self._filled |= {oid for oid, name in names.items() if filled.get(name)}
-            self._empty = {oid: why[name] for oid, name in names.items() if name in why}
-            self._seen = tables
-
-    def _truncate(self, before: Snapshot, why: str) -> None:
-        relations = before["relations"]
-        names = [relations[oid]["name"] for oid in self._filled & relations.keys()]
-        self._empty |= dict.fromkeys(self._filled, why)
-        self._filled, self._seen = set(), set()
-        if names:
-            with self._observer.cursor() as cursor:
-                cursor.execute(f"TRUNCATE {', '.join(names)} CASCADE")
-            for oid, it in snapshot(self._observer)["relations"].items():
-                relations.get(oid, it)["file"] = it["file"]  # not the revision's doing
+    def empty(self) -> list[str]:
+        """The tables that have never had a row."""
+        with self.observer.cursor() as cursor:
+            cursor.execute(_EMPTY)
+            return [name for (name,) in cursor]

@@ -81,10 +81,6 @@ class Report:
             it for it in self.findings if (it.hazard, it.statement.place) != (hazard, place)
         ]
 
-    def has(self, hazard: str, place: str) -> bool:
-        """Whether that line has this hazard already."""
-        return any(it.hazard == hazard and it.statement.place == place for it in self.findings)
-
     def remaining(self, accepted: Collection[str]) -> list[Finding]:
         """What nobody has accepted, except what the remedy of another finding covers."""
         left = [it for it in self.findings if it.hazard not in accepted]

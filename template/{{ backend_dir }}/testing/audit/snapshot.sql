@@ -1,65 +1,159 @@
--- What code can rely on in a database, except what belongs to extensions: kind -> oid, or whatever it
--- has instead -> properties.
+-- What code can rely on in a database, except what belongs to extensions.
+--
+-- A row says by which `ids` something is known, and by which `names` a statement calls it: its own,
+-- then its table's. It is a hazard if all its ids are gone (`is_new`: if none was there before), and
+-- none of `or_by` is there. That counts only where all stays that it is `within`: a column that goes
+-- with its table is no news. Without a hazard, a row says only that something is there.
 WITH ours AS (
     SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
 ), member AS (
     SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
 ), relation AS (
-    SELECT c.*, c.oid::regclass::text AS name FROM pg_class c
+    SELECT *, 'relation ' || oid AS id, 'like ' || oid::regclass AS alike,
+           oid::regclass::text AS name, relkind IN ('r', 'p', 'f') AS is_table
+    FROM pg_class
     WHERE relnamespace IN (SELECT oid FROM ours) AND relpersistence <> 't'
+      AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')
       AND relname NOT IN ('alembic_version', 'alembic_history')
-      AND (c.tableoid, c.oid) NOT IN (SELECT * FROM member)
+      AND (tableoid, oid) NOT IN (SELECT * FROM member)
+      AND NOT (relkind = 'S' AND EXISTS (SELECT FROM pg_depend  -- of a column
+          WHERE classid = pg_class.tableoid AND objid = pg_class.oid AND deptype IN ('a', 'i')))
+), col AS (
+    SELECT attname, attnum, attnotnull, atttypid, is_table, relation.id AS of, alike,
+           relation.id || '.' || attnum AS id, ARRAY[attname::text, name] AS names,
+           name || '.' || attname AS what,
+           -- Whoever can read text can read varchar.
+           replace(atttypid::regtype::text, 'character varying', 'text') AS type,
+           atthasdef OR attidentity <> '' OR EXISTS (SELECT FROM pg_type t
+               WHERE t.oid = atttypid AND typdefault IS NOT NULL) AS given
+    FROM pg_attribute JOIN relation ON relation.oid = attrelid
+    WHERE attnum > 0 AND NOT attisdropped AND relkind <> 'S'
+), named (id, alike, stem, name) AS (
+    SELECT 'type ' || oid, 'type ' || oid::regtype, oid::regtype::text, oid::regtype::text
+    FROM pg_type WHERE typnamespace IN (SELECT oid FROM ours) AND typtype IN ('e', 'd', 'r')
+      AND (tableoid, oid) NOT IN (SELECT * FROM member)
+    UNION ALL  -- a function is written with its types, which may get new names
+    SELECT 'function ' || oid, 'function ' || oid::regprocedure,
+           split_part(oid::regprocedure::text, '(', 1), oid::regprocedure::text
+    FROM pg_proc WHERE pronamespace IN (SELECT oid FROM ours)
+      AND prosrc NOT LIKE '%range_constructor_' AND (tableoid, oid) NOT IN (SELECT * FROM member)
+    UNION ALL
+    SELECT 'schema ' || oid, 'schema ' || oid::regnamespace, oid::regnamespace::text,
+           oid::regnamespace::text FROM ours
+    UNION ALL
+    SELECT 'extension ' || oid, 'extension ' || extname, extname, extname FROM pg_extension
+), label AS (
+    SELECT enumlabel, alike, 'label ' || e.oid AS id, ARRAY[enumlabel::text, name] AS names,
+           quote_literal(enumlabel) || ' of ' || name AS what
+    FROM pg_enum e JOIN named ON named.id = 'type ' || enumtypid
+), con AS (
+    SELECT c.*, 'constraint ' || c.oid AS id, relation.id AS table_id,
+           ARRAY[conname::text, name] AS names, conname || ' of ' || name AS what,
+           format('constraint %s %s %s', conrelid, contype, conkey) AS alike,
+           ARRAY(SELECT format('%s.%s', relation.id, n) FROM unnest(conkey) n) AS columns
+    FROM pg_constraint c JOIN relation ON relation.oid = conrelid WHERE contype <> 'n'
+), index AS (
+    SELECT i.*, 'index ' || indexrelid AS id, relation.id AS table_id, own.relname AS own,
+           indexrelid::regclass::text AS name
+    FROM pg_index i
+    JOIN relation ON relation.oid = indrelid JOIN pg_class own ON own.oid = indexrelid
+), trigger AS (
+    SELECT format('trigger %s %s', relation.id, made) AS id, relation.id AS table_id,
+           ARRAY[made, name] AS names, made || ' of ' || name AS what
+    FROM (
+        SELECT tgrelid, tgname::text FROM pg_trigger WHERE NOT tgisinternal AND tgparentid = 0
+        UNION SELECT ev_class, rulename::text FROM pg_rewrite WHERE rulename <> '_RETURN'
+    ) AS t (of, made) JOIN relation ON relation.oid = of WHERE is_table
+), policy AS (
+    SELECT polpermissive, format('policy %s %s', id, polname) AS id, id || ' secure' AS secure,
+           ARRAY[polname::text, name] AS names, format('policy %s of %s', polname, name) AS what
+    FROM pg_policy JOIN relation ON relation.oid = polrelid
 )
-SELECT json_build_object(
-    'relations', (SELECT json_object_agg(oid, json_build_object(
-            'kind', relkind, 'name', name, 'secure', relrowsecurity, 'forced', relforcerowsecurity,
-            'file', pg_relation_filenode(oid)::bigint,
-            'privileges', ARRAY(SELECT grantee || privilege_type FROM aclexplode(relacl)),
-            'columns', ARRAY(SELECT attname || ' ' || atttypid::regtype FROM pg_attribute
-                WHERE attrelid = relation.oid AND attnum > 0 ORDER BY attnum),
-            'owned', EXISTS (SELECT FROM pg_depend  -- by a column or a constraint
-                WHERE classid = tableoid AND objid = relation.oid
-                  AND (deptype = 'i' AND relkind IN ('S', 'i', 'I')
-                       OR deptype = 'a' AND relkind = 'S'))))
-        FROM relation WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I', 'c')),
-    'columns', (SELECT json_object_agg(attrelid || '.' || attnum, json_build_object(
-            'table', attrelid::bigint, 'name', attname, 'required', attnotnull,
-            'type_oid', atttypid::bigint,  -- whoever can read text can read varchar
-            'type', replace(atttypid::regtype::text, 'character varying', 'text'),
-            'given', atthasdef OR attidentity <> '' OR EXISTS (SELECT FROM pg_type t
-                WHERE t.oid = atttypid AND typdefault IS NOT NULL)))
-        FROM pg_attribute JOIN relation ON oid = attrelid
-        WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p', 'v', 'm', 'f', 'c')),
-    'types', (SELECT json_object_agg(oid, json_build_object('name', oid::regtype::text, 'labels',
-            (SELECT json_object_agg(e.oid, enumlabel) FROM pg_enum e WHERE enumtypid = t.oid)))
-        FROM pg_type t WHERE typnamespace IN (SELECT oid FROM ours) AND typtype IN ('e', 'd', 'r')
-          AND (tableoid, oid) NOT IN (SELECT * FROM member)),
-    'functions', (SELECT json_object_agg(oid, json_build_object('name', oid::regprocedure::text))
-        FROM pg_proc p
-        WHERE pronamespace IN (SELECT oid FROM ours) AND prosrc NOT LIKE '%range_constructor_'
-          AND (tableoid, oid) NOT IN (SELECT * FROM member)),
-    'schemas', (SELECT json_object_agg(oid, json_build_object('name', oid::regnamespace::text))
-        FROM ours),
-    'extensions', (SELECT json_object_agg(oid, json_build_object('name', extname))
-        FROM pg_extension),
-    'constraints', (SELECT json_object_agg(oid, json_build_object(
-            'table', conrelid::bigint, 'name', conname, 'columns', conkey::int[],
-            'same', conrelid || contype || conkey::text,
-            'matters', contype IN ('c', 'f') AND convalidated AND conkey IS NOT NULL,
-            'not_null', pg_get_constraintdef(oid) ~ '^CHECK \(\(.+ IS NOT NULL\)\)$'))
-        FROM pg_constraint
-        WHERE conrelid IN (SELECT oid FROM relation) AND contype <> 'n'),
-    'indexes', (SELECT json_object_agg(indexrelid, json_build_object(
-            'table', indrelid::bigint, 'unique', indisunique, 'size', indnkeyatts,
-            'columns', (SELECT json_agg(attname) FROM pg_attribute
-                WHERE attrelid = indexrelid AND attnum <= indnkeyatts),
-            'of', regexp_replace(pg_get_indexdef(indexrelid), '^.* USING ', '')))
-        FROM pg_index WHERE indrelid IN (SELECT oid FROM relation)),
-    'triggers', (SELECT json_object_agg(oid || '.' || made, json_build_object(
-            'table', oid::bigint, 'name', made)) FROM relation JOIN (
-            SELECT tgrelid, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgparentid = 0
-            UNION SELECT ev_class, rulename FROM pg_rewrite WHERE rulename <> '_RETURN'
-        ) AS t (of, made) ON of = oid WHERE relkind IN ('r', 'p', 'f')),
-    'policies', (SELECT json_object_agg(polrelid || '.' || polname, json_build_object(
-            'table', polrelid::bigint, 'name', polname, 'permissive', polpermissive)) FROM pg_policy
-        WHERE polrelid IN (SELECT oid FROM relation)))
+SELECT '' AS hazard, false AS is_new, ARRAY[alike] AS ids, ARRAY[]::text[] AS or_by,
+       ARRAY[]::text[] AS within, ARRAY[name] AS names, '' AS what
+FROM relation WHERE NOT is_table
+UNION ALL  -- a view may be made again, or stand in for a table
+SELECT 'drops', false, ARRAY[id], CASE WHEN NOT is_table THEN ARRAY[alike] END, '{}', ARRAY[name],
+       name
+FROM relation
+UNION ALL
+SELECT 'renames', false, ARRAY[id || ' ' || name], ARRAY[alike], ARRAY[id], ARRAY[name], name
+FROM relation
+UNION ALL
+SELECT 'restricts', false, ARRAY[concat_ws(' ', id, grantee, privilege_type)], '{}', ARRAY[id],
+       ARRAY[name], 'privileges on ' || name
+FROM relation, aclexplode(relacl)
+UNION ALL
+SELECT 'restricts', true, ARRAY[id || flag], '{}', ARRAY[id], ARRAY[name],
+       'row level security of ' || name
+FROM relation, LATERAL (VALUES
+    (relrowsecurity, ' secure'), (relforcerowsecurity, ' forced')) f (is_set, flag) WHERE is_set
+
+UNION ALL
+SELECT 'drops', false, ARRAY[id], '{}', ARRAY[of], names, what FROM col WHERE is_table
+UNION ALL
+SELECT 'drops', false, ARRAY[id, format('%s %s %s %s', alike, attnum, attname, type)], '{}',
+       ARRAY[alike], names, what
+FROM col WHERE NOT is_table
+UNION ALL
+SELECT 'renames', false, ARRAY[id || ' ' || attname], '{}', ARRAY[id], names, what FROM col
+UNION ALL
+SELECT 'changes-type', false, ARRAY[id || ' type ' || type, id || ' type ' || atttypid], '{}',
+       ARRAY[id], names, what
+FROM col
+UNION ALL
+SELECT 'loosens', false, ARRAY[id || ' not null'], '{}', ARRAY[id], names, 'NOT NULL of ' || what
+FROM col WHERE is_table AND attnotnull
+UNION ALL
+SELECT CASE WHEN is_table AND attnotnull THEN 'requires-value' ELSE '' END, true,
+       ARRAY[id || ' without default'], '{}', ARRAY[of], names, what
+FROM col WHERE NOT given
+UNION ALL
+SELECT 'json-column', true, ARRAY[id], '{}', ARRAY[of], names, what
+FROM col WHERE is_table AND type = 'json'
+
+UNION ALL
+SELECT 'drops', false, ARRAY[id, alike], '{}', '{}', ARRAY[stem], name FROM named
+UNION ALL
+SELECT 'renames', false, ARRAY[id || ' ' || stem], ARRAY[alike], ARRAY[id], ARRAY[stem], name
+FROM named
+UNION ALL
+SELECT 'drops', false, ARRAY[id, alike || ' label ' || enumlabel], '{}', ARRAY[alike], names, what
+FROM label
+UNION ALL
+SELECT 'renames', false, ARRAY[id || ' ' || enumlabel], '{}', ARRAY[id], names, what FROM label
+
+UNION ALL
+SELECT 'renames', false, ARRAY[id || ' ' || conname], '{}', ARRAY[id], names, conname FROM con
+UNION ALL
+SELECT CASE WHEN contype IN ('c', 'f') AND convalidated AND columns <> '{}' THEN 'loosens'
+            ELSE '' END,
+       false, ARRAY[id, alike],
+       CASE WHEN pg_get_constraintdef(oid) ~ '^CHECK \(\(.+ IS NOT NULL\)\)$'
+            THEN ARRAY[columns[1] || ' not null'] END,
+       table_id || columns
+           || CASE contype WHEN 'f' THEN ARRAY['relation ' || confrelid] ELSE '{}' END,
+       names, what
+FROM con
+
+UNION ALL
+SELECT CASE WHEN NOT indisunique AND indnkeyatts > 3 THEN 'wide-index' ELSE '' END, true, ARRAY[id],
+       '{}', ARRAY[table_id], ARRAY[name], name
+FROM index
+UNION ALL
+SELECT 'drops', false,
+       ARRAY[id, 'unique ' || table_id || substring(pg_get_indexdef(indexrelid), ' USING .*')],
+       '{}', table_id || ARRAY(SELECT format('%s.%s', table_id, n) FROM unnest(indkey::int[]) n),
+       ARRAY[name], name || ' (ON CONFLICT needs it)'
+FROM index WHERE indisunique
+UNION ALL  -- to take another's place is what a new index does
+SELECT 'renames', false, ARRAY[id || ' ' || own],
+       ARRAY(SELECT id || ' ' || other.own FROM index other WHERE other.indrelid = index.indrelid),
+       ARRAY[id], ARRAY[name], name
+FROM index
+WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype <> 'f')
+
+UNION ALL
+SELECT 'adds-trigger', true, ARRAY[id], '{}', ARRAY[table_id], names, what FROM trigger
+UNION ALL
+SELECT 'restricts', NOT polpermissive, ARRAY[id], '{}', ARRAY[secure], names, what FROM policy

@@ -1,7 +1,7 @@
 """What a statement says without being run: its parts, its names, and how many rows it may touch."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import psycopg2
@@ -14,6 +14,8 @@ _CAST = re.compile(
     r'::("[^"]+"|\w+( varying| precision|( without| with) time zone)?)(\(\d+\))?(\[\])?'
 )
 _CONSTANT = r"(?:'|-?\d|ANY '|ANY ARRAY|\$\d|InitPlan|now\b|CURRENT|true|false)"
+# Nodes of a plan whose rows do not grow in number with a table.
+_BOUNDED = {"Limit", "Values Scan", "Function Scan", "Tid Scan"}
 
 
 class Statement(NamedTuple):
@@ -69,65 +71,55 @@ class Plan(NamedTuple):
     kind: str = "Select"  # or Update, Delete, Insert, Merge; Lock is SELECT ... FOR UPDATE
     targets: frozenset[int] = frozenset()  # tables
     sources: frozenset[int] = frozenset()
-    limited: bool = False  # by LIMIT
-    listed: bool = False  # the rows come from a list of constants
-    equal: frozenset[str] = frozenset()  # columns that are compared with a constant
-    above: frozenset[str] = frozenset()
-    below: frozenset[str] = frozenset()
+    nodes: frozenset[str] = frozenset()
+    compared: frozenset[tuple[str, str]] = frozenset()  # column, and =, < or > a constant
+
+    def is_bounded(self, keys: list[list[str]]) -> bool:
+        """Whether the number of rows does not grow with the table, which has these unique keys."""
+        above, below, equal = (
+            {column for column, operator in self.compared if operator == wanted} for wanted in "><="
+        )
+        return bool(self.nodes & _BOUNDED or above & below) or any(
+            equal.issuperset(key) or (len(key) == 1 and below.issuperset(key)) for key in keys
+        )
 
 
-def plan_of(cursor: Cursor, statement: str) -> Plan:
-    """The plan of a statement; an empty one if it has none."""
+def plan_of(cursor: Cursor, statement: str, tables: Mapping[str, int]) -> Plan:
+    """The plan of a statement; an empty one if it has none.
+
+    Args:
+        tables: the tables of the database, by schema and name.
+    """
     in_transaction = cursor.connection.info.transaction_status == TRANSACTION_STATUS_INTRANS
     try:
         if in_transaction:
             cursor.execute("SAVEPOINT audit")
         cursor.execute(f"EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) {statement}")
-        nodes = [
-            node for (tops,) in cursor.fetchall() for top in tops for node in _walk(top["Plan"])
-        ]
-        names = {node["name"]: 0 for node in nodes if "Relation Name" in node}
-        cursor.execute("SELECT n, to_regclass(n)::oid::bigint FROM unnest(%s) n", [list(names)])
-        names |= dict(cursor.fetchall())
+        nodes = [node for (tops,) in cursor for top in tops for node in _walk(top["Plan"])]
         if in_transaction:
             cursor.execute("RELEASE audit")
     except psycopg2.Error:
         if in_transaction:
             cursor.execute("ROLLBACK TO audit")
         return Plan()
+    types = frozenset(node["Node Type"] for node in nodes)
     changing = [node for node in nodes if node["Node Type"] == "ModifyTable"]
-    types = {node["Node Type"] for node in nodes}
     kind = changing[0]["Operation"] if changing else "Lock" if "LockRows" in types else "Select"
-    sources = frozenset(
-        names[node["name"]]
-        for node in nodes
-        if "Relation Name" in node
-        and node not in changing
-        # A value that an INSERT looks up brings no rows.
-        and (kind != "Insert" or node["brings rows"])
-    )
+    # A value that an INSERT looks up brings no rows.
+    reading = [node for node in nodes if kind != "Insert" or node["brings rows"]]
+    sources = _tables([node for node in reading if node not in changing], tables)
     conditions = " ; ".join(
         str(value)
         for node in nodes
         for key, value in node.items()
         if key.endswith(("Cond", "Filter"))
     )
-    return Plan(
-        kind,
-        sources if kind == "Lock" else frozenset(names[node["name"]] for node in changing),
-        sources,
-        "Limit" in types,
-        bool(types & {"Values Scan", "Function Scan", "Tid Scan"}),
-        _compared(conditions, "="),
-        _compared(conditions, ">|>="),
-        _compared(conditions, "<|<="),
-    )
+    targets = sources if kind == "Lock" else _tables(changing, tables)
+    return Plan(kind, targets, sources, types, _compared(conditions))
 
 
 def _walk(node: dict[str, Any], brings_rows: bool = True) -> Iterator[dict[str, Any]]:
-    """A node of a plan and all below it, each with its table's name and whether it brings rows."""
-    parts = (node.get("Schema", ""), node.get("Relation Name", ""))
-    node["name"] = ".".join('"{}"'.format(part.replace('"', '""')) for part in parts)
+    """A node of a plan and all below it, and of each whether it brings rows."""
     inner = node.get("Parent Relationship") in ("InitPlan", "SubPlan")
     node["brings rows"] = brings_rows and not inner
     yield node
@@ -135,9 +127,14 @@ def _walk(node: dict[str, Any], brings_rows: bool = True) -> Iterator[dict[str, 
         yield from _walk(child, node["brings rows"])
 
 
-def _compared(conditions: str, operators: str) -> frozenset[str]:
-    """The columns that conditions, as EXPLAIN writes them, compare with a constant."""
+def _tables(nodes: list[dict[str, Any]], tables: Mapping[str, int]) -> frozenset[int]:
+    names = {f"{node.get('Schema')}.{node.get('Relation Name')}" for node in nodes}
+    return frozenset(tables[name] for name in names & tables.keys())
+
+
+def _compared(conditions: str) -> frozenset[tuple[str, str]]:
+    """What conditions, as EXPLAIN writes them, compare with a constant."""
     text = re.sub(r"[()]", "", _CAST.sub("", conditions))
     if " OR " in text:
         return frozenset()  # one side alone does not bound anything
-    return frozenset(re.findall(rf'(?:\w+\.)?"?(\w+)"? (?:{operators}) {_CONSTANT}', text))
+    return frozenset(re.findall(rf'(?:\w+\.)?"?(\w+)"? ([<>=])=? {_CONSTANT}', text))
