@@ -31,7 +31,8 @@ BEGIN
           AND relkind IN ('r', 'p', 'v', 'm') AND relname NOT LIKE 'alembic%'
         UNION ALL
         SELECT format('DROP TYPE %s CASCADE', oid::regtype) FROM pg_type
-        WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')
+        WHERE typnamespace = 'public'::regnamespace AND (typtype IN ('e', 'd')
+            OR typrelid IN (SELECT oid FROM pg_class WHERE relkind = 'c'))
         UNION ALL
         SELECT format('DROP FUNCTION %s CASCADE', oid::regprocedure) FROM pg_proc
         WHERE pronamespace = 'public'::regnamespace

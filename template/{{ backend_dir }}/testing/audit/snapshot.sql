@@ -10,14 +10,14 @@ WITH ours AS (
     SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
 ), relation AS (
     SELECT *, 'relation ' || oid AS id, 'like ' || oid::regclass AS alike,
-           oid::regclass::text AS name, relkind IN ('r', 'p', 'f') AS is_table
-    FROM pg_class
+           oid::regclass::text AS name, relkind IN ('r', 'p', 'f') AS is_table,
+           CASE WHEN relkind = 'S' AND EXISTS (SELECT FROM pg_depend WHERE classid = c.tableoid
+               AND objid = c.oid AND deptype IN ('a', 'i')) THEN '' END AS silent  -- of a column
+    FROM pg_class c
     WHERE relnamespace IN (SELECT oid FROM ours) AND relpersistence <> 't'
       AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')
       AND relname NOT IN ('alembic_version', 'alembic_history')
       AND (tableoid, oid) NOT IN (SELECT * FROM member)
-      AND NOT (relkind = 'S' AND EXISTS (SELECT FROM pg_depend  -- of a column
-          WHERE classid = pg_class.tableoid AND objid = pg_class.oid AND deptype IN ('a', 'i')))
 ), col AS (
     SELECT attname, attnum, attnotnull, atttypid, is_table, relation.id AS of, alike,
            relation.id || '.' || attnum AS id, ARRAY[attname::text, name] AS names,
@@ -54,7 +54,9 @@ WITH ours AS (
     FROM pg_constraint c JOIN relation ON relation.oid = conrelid WHERE contype <> 'n'
 ), index AS (
     SELECT i.*, 'index ' || indexrelid AS id, relation.id AS table_id, own.relname AS own,
-           indexrelid::regclass::text AS name
+           indexrelid::regclass::text AS name,
+           CASE WHEN EXISTS (SELECT FROM pg_constraint
+               WHERE conindid = indexrelid AND contype <> 'f') THEN '' END AS silent
     FROM pg_index i
     JOIN relation ON relation.oid = indrelid JOIN pg_class own ON own.oid = indexrelid
 ), trigger AS (
@@ -73,15 +75,16 @@ SELECT '' AS hazard, false AS is_new, ARRAY[alike] AS ids, ARRAY[]::text[] AS or
        ARRAY[]::text[] AS within, ARRAY[name] AS names, '' AS what
 FROM relation WHERE NOT is_table
 UNION ALL  -- a view may be made again, or stand in for a table
-SELECT 'drops', false, ARRAY[id], CASE WHEN NOT is_table THEN ARRAY[alike] END, '{}', ARRAY[name],
-       name
+SELECT coalesce(silent, 'drops'), false, ARRAY[id],
+       CASE WHEN NOT is_table THEN ARRAY[alike] END, '{}', ARRAY[name], name
 FROM relation
 UNION ALL
-SELECT 'renames', false, ARRAY[id || ' ' || name], ARRAY[alike], ARRAY[id], ARRAY[name], name
+SELECT coalesce(silent, 'renames'), false, ARRAY[id || ' ' || name], ARRAY[alike], ARRAY[id],
+       ARRAY[name], name
 FROM relation
 UNION ALL
-SELECT 'restricts', false, ARRAY[concat_ws(' ', id, grantee, privilege_type)], '{}', ARRAY[id],
-       ARRAY[name], 'privileges on ' || name
+SELECT coalesce(silent, 'restricts'), false, ARRAY[concat_ws(' ', id, grantee, privilege_type)], '{}',
+       ARRAY[id], ARRAY[name], 'privileges on ' || name
 FROM relation, aclexplode(relacl)
 UNION ALL
 SELECT 'restricts', true, ARRAY[id || flag], '{}', ARRAY[id], ARRAY[name],
@@ -115,7 +118,9 @@ FROM col WHERE is_table AND type = 'json'
 UNION ALL
 SELECT 'drops', false, ARRAY[id, alike], '{}', '{}', ARRAY[stem], name FROM named
 UNION ALL
-SELECT 'renames', false, ARRAY[id || ' ' || stem], ARRAY[alike], ARRAY[id], ARRAY[stem], name
+SELECT 'renames', false, ARRAY[id || ' ' || stem],
+       CASE WHEN id LIKE 'function%' THEN ARRAY[alike] END,  -- columns keep a type by its new name
+       ARRAY[id], ARRAY[stem], name
 FROM named
 UNION ALL
 SELECT 'drops', false, ARRAY[id, alike || ' label ' || enumlabel], '{}', ARRAY[alike], names, what
@@ -147,11 +152,10 @@ SELECT 'drops', false,
        ARRAY[name], name || ' (ON CONFLICT needs it)'
 FROM index WHERE indisunique
 UNION ALL  -- to take another's place is what a new index does
-SELECT 'renames', false, ARRAY[id || ' ' || own],
-       ARRAY(SELECT id || ' ' || other.own FROM index other WHERE other.indrelid = index.indrelid),
+SELECT coalesce(silent, 'renames'), false, ARRAY[id || ' ' || own],
+       ARRAY(SELECT index.id || ' ' || o.own FROM index o WHERE o.indrelid = index.indrelid),
        ARRAY[id], ARRAY[name], name
 FROM index
-WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype <> 'f')
 
 UNION ALL
 SELECT 'adds-trigger', true, ARRAY[id], '{}', ARRAY[table_id], names, what FROM trigger
