@@ -321,7 +321,8 @@ def test_a_server_that_dies_under_the_tests_is_one_line_each_without_a_password(
         if which == "raises or refused":
             assert "ValueError: postgresql://postgres:***@" in output
     said = "the tests' PostgreSQL server is gone: "
-    assert output.count(f"\n{said}") >= 4, output
+    assert output.count(f"\n{said}") == 1, output
+    assert len(re.findall(rf"(?m)^SKIPPED .*: {said}", output)) >= 3, output
     assert "site-packages" not in output
     assert "Traceback" not in output
 
@@ -470,6 +471,57 @@ def test_a_server_that_lacks_something_is_named_with_the_ways_out(
     assert "docker compose run --rm test" in output
     assert "TEST_DATABASE_URL" in output
     assert "Traceback" not in output
+
+
+# --- one problem is one failure ------------------------------------------------------------------
+
+
+def failures(output: str) -> tuple[int, int]:
+    """How many tests failed, and how many were skipped, each in a line that says why."""
+    *_, last = output.strip().splitlines()
+    numbers = {what: int(number) for number, what in re.findall(r"(\d+) (\w+)", last)}
+    for never in ("Traceback", "site-packages"):
+        assert never not in output, output
+    return numbers.get("failed", 0) + numbers.get("error", 0), numbers.get("skipped", 0)
+
+
+UPGRADES = {
+    "fails": "op.execute('SELECT 1/0')",
+    "is no Python": "this is no Python",
+    "is released": "op.execute('SELECT 1/0')",
+}
+
+
+@pytest.mark.parametrize("why", UPGRADES)
+def test_a_failing_revision_fails_one_test_and_the_others_say_so(
+    render: Render, server: URL, why: str
+) -> None:
+    project, given = render(), {"TEST_DATABASE_URL": text(server)}
+    workers = ["-n", "2"] if why == "fails" else []
+    write_revision(project.backend, "good", "baseline", "SELECT 1")
+    write_revision(project.backend, "broken", "good", UPGRADES[why], number=1)
+    if why == "is released":
+        settings = project.backend / "pyproject.toml"
+        settings.write_text(settings.read_text().replace('released = ""', 'released = "broken"'))
+    code, output = suite(project, *workers, **given)
+    failed, skipped = failures(output)
+    assert (code, failed) == (1, 1), output
+    assert skipped >= 9, output
+    reasons = re.findall(r"(?m)^SKIPPED \[1\] test(?:s/test_\w+|ing/\w+)\.py:\d+: (.*)$", output)
+    assert len(reasons) == skipped, output
+    for reason in reasons:
+        assert re.search("_broken_made_by_a_test.py|this is no Python", reason), output
+
+
+@pytest.mark.parametrize("some", ["tracked", "offline", "models", "revert"])
+def test_a_failing_revision_is_never_skipped_in_silence(
+    render: Render, server: URL, some: str
+) -> None:
+    project = render()
+    write_revision(project.backend, "broken", "baseline", "op.execute('SELECT 1/0')")
+    code, output = suite(project, "-k", some, TEST_DATABASE_URL=text(server))
+    assert (code, failures(output)[0]) == (1, 1), output
+    assert re.search(r"_broken_made_by_a_test\.py:15: upgrade\(\) fails: division", output), output
 
 
 # --- what tests see of each other ----------------------------------------------------------------

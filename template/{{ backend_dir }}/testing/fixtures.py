@@ -19,7 +19,7 @@ from app.core.config import get_settings
 from app.core.database import get_engine, get_session_factory
 from app.migrate.explain import explain
 from testing.databases import Alembic, connect, create_database, drop_database, temporary_database
-from testing.revisions import missing_feature, released
+from testing.revisions import OneProblem, apply, revisions, unreleased
 from testing.rows import Examples
 from testing.server import database_name
 
@@ -37,7 +37,7 @@ forget_settings()  # of another run in this process
 def server() -> URL:
     """The server, as a URL to a database that is always there."""
     if "TESTING_URL" not in os.environ:
-        pytest.fail(f"PostgreSQL: {os.environ['TESTING_SERVER']}", pytrace=False)
+        raise OneProblem(f"PostgreSQL: {os.environ['TESTING_SERVER']}")
     return make_url(os.environ["TESTING_URL"])
 
 
@@ -53,10 +53,9 @@ def template(server: URL) -> str:
                 Alembic(create_database(server, name))("upgrade", "heads")
             except Exception as error:
                 drop_database(server, name)
-                if not (problem := explain(error)):
-                    raise
-                lines = [f"upgrade to head fails: {problem.cause}", *missing_feature(error)]
-                pytest.fail("\n".join(lines), pytrace=False)
+                with temporary_database(server, database_name("failing")) as url:
+                    apply(url, revisions())  # one of them fails, and is named
+                raise OneProblem(f"upgrade to head fails: {explain(error) or error}") from error
     return name
 
 
@@ -84,10 +83,9 @@ def empty_database(server: URL) -> Generator[URL]:
 @pytest.fixture(scope="session")
 def released_database(server: URL) -> Generator[URL]:
     """A database at `released` of pyproject.toml, to be cloned: with no table while it is empty."""
-    names = released()
+    old = [script for script in revisions() if script not in unreleased()]
     with temporary_database(server, database_name("released")) as url:
-        for name in names:
-            Alembic(url)("upgrade", name)
+        apply(url, old)
         yield url
 
 

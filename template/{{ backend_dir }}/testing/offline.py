@@ -1,30 +1,28 @@
 """What `--sql` prints builds the same schema as running the revisions, step by step."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from functools import partial, update_wrapper
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import wraps
 from types import SimpleNamespace
 from typing import Any, TextIO, cast
 
 import pytest
-from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext, MigrationStep
 from alembic.script import Script
 from sqlalchemy import URL
 
-from testing.databases import Alembic, connect, copy_of
-from testing.revisions import Steps, failure, released, scripts, unreleased, where
-from testing.schema import Catalog, catalog, difference
+from testing.databases import connect, copy_of
+from testing.revisions import OneProblem, Steps, apply, failure, released, unreleased, where
+from testing.schema import catalog, difference
 from testing.whole_server import is_about_the_server
 
 # Of "upgrade" or "downgrade" and a revision: what it prints, or the error when it is asked to.
 Printed = dict[tuple[str, str], list[str] | Exception]
+BOTH_WAYS = (("upgrade", 1), ("downgrade", -1))  # and the order of the revisions
 
 
 def test_offline_sql_builds_the_same_schema(
     subtests: pytest.Subtests,
     released_database: URL,
-    own_database: URL,
     record_property: Callable[[str, object], None],
 ) -> None:
     printed = print_sql(unreleased())
@@ -32,100 +30,74 @@ def test_offline_sql_builds_the_same_schema(
         if isinstance(statements, Exception):
             note = f"--sql ends at {name}() of {revision}, which has no SQL: {statements}"
             record_property("note", note.splitlines()[0])
-    with copy_of(released_database, "offline") as url:
-        if is_right_as_a_whole(printed, url, own_database):
-            return  # the usual case, and so each part is right
-    with copy_of(released_database, "online") as url:
+    with suppress(OneProblem):
+        if problem(released_database, unreleased(), printed) == "":
+            return  # the usual case, and so each of them is right
+    with copy_of(released_database, "each") as url:
         for script in unreleased():
+            said = problem(url, [script], printed)
             with subtests.test(script.revision):
-                problem = check(url, script, printed)
-                if problem:
-                    pytest.fail(problem, pytrace=False)
-            if problem is None:
-                break  # upgrade() fails; testing/reversible.py says why
+                if said:
+                    pytest.fail(said, pytrace=False)
+            apply(url, [script])
 
 
 def print_sql(some: list[Script]) -> Printed:
     """What `upgrade --sql` prints for these revisions, and then `downgrade --sql`."""
     printed: Printed = {}
-    statements: list[str] = []
+    statements, errors = list[str](), list[Exception]()
 
-    def steps(_heads: Any, _context: MigrationContext) -> Iterator[MigrationStep]:
-        for name, make, order in (
-            ("upgrade", MigrationStep.upgrade_from_script, 1),
-            ("downgrade", MigrationStep.downgrade_from_script, -1),
-        ):
+    def catching(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def run(**arguments: Any) -> None:
+            try:
+                function(**arguments)
+            except Exception as error:  # Alembic goes on, and later revisions can be seen too
+                errors.append(error)
+
+        return run
+
+    with Steps(None, as_sql=True, starting_rev=released()) as steps:
+        buffer = SimpleNamespace(write=statements.append, flush=lambda: None)
+        steps.config.output_buffer = cast("TextIO", buffer)
+        for name, order in BOTH_WAYS:
             for script in some[::order]:
-                step, errors = make(scripts().revision_map, script), list[Exception]()
-                run = partial(attempt, step.migration_fn, errors)
-                step.migration_fn = update_wrapper(run, step.migration_fn)
-                yield step
-                printed[name, script.revision] = errors.pop() if errors else list(statements)
+                steps.run(name, script, catching)
+                printed[name, script.revision] = errors.pop() if errors else [*statements]
                 statements.clear()
-
-    def write(statement: str) -> None:
-        statements.append(statement.strip())
-
-    config = Alembic().config
-    config.output_buffer = cast("TextIO", SimpleNamespace(write=write, flush=lambda: None))
-    options: dict[str, Any] = {"fn": steps, "starting_rev": released(), "destination_rev": "heads"}
-    with EnvironmentContext(config, scripts(), as_sql=True, **options):
-        scripts().run_env()
     return printed
 
 
-def attempt(function: Callable[..., Any], errors: list[Exception], **arguments: Any) -> None:
-    """Run it so that Alembic goes on after an error, and later revisions can be seen too."""
-    try:
-        function(**arguments)
-    except Exception as error:
-        errors.append(error)
+def problem(url: URL, some: list[Script], printed: Printed) -> str | None:
+    """What is wrong with revisions that follow those of a database; empty if nothing is.
 
-
-def is_right_as_a_whole(printed: Printed, url: URL, head: URL) -> bool:
-    """Whether all upgrades, and then all downgrades, leave what they should."""
-    for name, expected, order in (("upgrade", catalog(head), 1), ("downgrade", catalog(url), -1)):
-        for script in unreleased()[::order]:
-            statements = printed[name, script.revision]
-            try:
-                if not isinstance(statements, Exception):
-                    run_sql(url, statements)
-                elif catalog(url) != run_online(url, script, name):  # it cannot be printed
-                    return False
-            except Exception:
-                return False
-        if difference(expected, catalog(url)):
-            return False
-    return True
-
-
-def run_online(url: URL, script: Script, name: str) -> Catalog:
-    """Run `upgrade` or `downgrade` of a revision; returns the schema that it leaves."""
-    with Steps(url) as steps:
-        getattr(steps, name)(script)
-    return catalog(url)
-
-
-def check(online: URL, script: Script, printed: Printed) -> str | None:
-    """What is wrong with a revision; None if it cannot be applied. Afterwards it is applied."""
-    with ExitStack() as databases:
-        offline, url = databases.enter_context(copy_of(online, "sql")), online
-        for name in ("upgrade", "downgrade"):
-            before, statements = catalog(url), printed[name, script.revision]
-            try:
-                after = run_online(url, script, name)
-            except Exception:
-                return None if name == "upgrade" else ""
-            if not (isinstance(statements, Exception) and before == after):
+    None where a downgrade fails: testing/reversible.py says why.
+    """
+    with (
+        copy_of(url, "online") as online,
+        copy_of(url, "offline") as offline,
+        Steps(online) as steps,
+    ):
+        for name, order in BOTH_WAYS:
+            for script in some[::order]:
+                statements = printed[name, script.revision]
+                has_sql = not isinstance(statements, Exception)
+                before = {} if has_sql else catalog(online)
+                try:
+                    steps.run(name, script)
+                except Exception as error:
+                    if name == "downgrade":
+                        return None
+                    raise OneProblem(failure(script, name, error)) from error
+                if not has_sql and before == catalog(online):
+                    continue
                 try:
                     run_sql(offline, statements)
                 except Exception as error:
                     return f"with --sql: {failure(script, name, error)}"
-                if lines := difference(after, catalog(offline)):
-                    what = f"{name}() with --sql makes another schema than without:"
-                    return "\n  ".join([f"{where(script, name)}: {what}", *lines])
-            if name == "upgrade":
-                url = databases.enter_context(copy_of(online, "reverted"))
+            if lines := difference(catalog(online), catalog(offline)):
+                what = f"{name}() with --sql makes another schema than without:"
+                return "\n  ".join([f"{where(script, name)}: {what}", *lines])
     return ""
 
 
@@ -135,7 +107,7 @@ def run_sql(url: URL, statements: list[str] | Exception) -> None:
         raise statements
     transaction: list[str] = []
     with closing(connect(url)) as connection, connection.cursor() as cursor:
-        for statement in statements:
+        for statement in map(str.strip, statements):
             if is_about_the_server(statement):
                 continue
             if transaction or statement == "BEGIN;":

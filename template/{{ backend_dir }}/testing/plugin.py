@@ -20,6 +20,7 @@ from testing.whole_server import left_alone
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"  # nothing listens on port 1
 NO_TESTS = ("collectonly", "help", "markers", "showfixtures", "show_fixtures_per_test")
 notes: set[str] = set()  # printed at the end of the run
+told: dict[str, str] = {}  # problem of many tests -> the one that failed for it
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -108,24 +109,40 @@ def _refuse_foreign_databases(dialect: Any, _: Any, args: Any, arguments: dict[s
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Any:
-    """A server that is gone is one line, and no traceback shows the server's password."""
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Any:
+    """A problem of many tests is a sentence, and no traceback shows the server's password."""
     from app.migrate.explain import explain
     from testing.databases import connect
+    from testing.revisions import shared_problem
 
     report = yield
-    if report.failed and "TESTING_URL" in os.environ:
-        url, shown = make_url(os.environ["TESTING_URL"]), str(report.longrepr)
-        try:
-            connect(url, connect_timeout=5).close()
-        except Exception as error:
-            cause = problem.cause if (problem := explain(error)) else error
-            shown = f"the tests' PostgreSQL server is gone: {cause}"
-        if password := url.password or os.environ.get("PGPASSWORD"):
+    if report.failed and call.excinfo:
+        problem, password = shared_problem(call.excinfo.value), os.environ.get("PGPASSWORD")
+        if given := os.environ.get("TESTING_URL"):
+            password = make_url(given).password or password
+            try:
+                connect(make_url(given), connect_timeout=5).close()
+            except Exception as error:
+                cause = explained.cause if (explained := explain(error)) else error
+                problem = f"the tests' PostgreSQL server is gone: {cause}"
+        shown = problem or str(report.longrepr)
+        if password:
             shown = re.sub(rf"(?<=[:'\"=]){re.escape(password)}(?=[@'\" ])", "***", shown)
         if shown != str(report.longrepr):
             report.longrepr = shown
+        if problem:
+            report.user_properties.append(("problem", shown.splitlines()[0]))
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> Any:
+    """What many tests meet is one failure, of the first; in its name the others are skipped."""
+    problem = dict(report.user_properties).get("problem") if report.failed else None
+    if problem and told.setdefault(str(problem), report.nodeid) != report.nodeid:
+        path, line, _ = report.location
+        report.outcome, report.longrepr = "skipped", (path, (line or 0) + 1, f"Skipped: {problem}")
+    return (yield)
 
 
 def pytest_report_header() -> str:

@@ -1,20 +1,18 @@
 """The revisions, oldest first, and how to run them one at a time through env.py."""
 
-import ast
 import os
 import re
 import tomllib
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
 from unittest.mock import patch
 
-import pytest
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext, MigrationStep
+from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionStep
 from alembic.script import Script, ScriptDirectory
 from greenlet import greenlet  # type: ignore[import-untyped]
 from sqlalchemy import URL
@@ -22,6 +20,10 @@ from sqlalchemy.exc import DBAPIError
 
 from app.migrate.explain import explain
 from testing.databases import BACKEND, Alembic
+
+
+class OneProblem(Exception):  # noqa: N818 (it is told of)
+    """What many tests meet: the first fails, and the others are skipped, in a line each."""
 
 
 @cache
@@ -36,8 +38,7 @@ def revisions() -> list[Script]:
     try:
         return list(scripts().walk_revisions())[::-1]
     except Exception as error:
-        problem = str(explain(error) or error)
-    pytest.fail(problem, pytrace=False)
+        raise OneProblem(str(explain(error) or error)) from error
 
 
 @cache
@@ -47,7 +48,7 @@ def released() -> tuple[str, ...]:
     said = settings.get("tool", {}).get("migrations", {}).get("released", ())
     names = tuple(filter(None, [said] if isinstance(said, str) else said))
     if unknown := ", ".join(set(names) - {script.revision for script in revisions()}):
-        pytest.fail(f"pyproject.toml: [tool.migrations] released: no revision {unknown}", False)
+        raise OneProblem(f"pyproject.toml: [tool.migrations] released: no revision {unknown}")
     return names
 
 
@@ -63,12 +64,14 @@ class Steps:
     """Runs one revision at a time on a database, all in one run of env.py.
 
     Alembic asks a function for the steps to run. Ours is asked for the next one when the test calls
-    `upgrade` or `downgrade`: env.py and the test are two greenlets, as under SQLAlchemy's asyncio.
-    A command for each step would cost ten times as much. Only one of these can be active at a time.
+    `run`: env.py and the test are two greenlets, as under SQLAlchemy's asyncio. A command for each
+    step would cost ten times as much. Only one of these can be active at a time.
     """
 
-    def __init__(self, url: URL) -> None:
-        self._url = url
+    def __init__(self, url: URL | None, **options: Any) -> None:
+        """`options` are more of Alembic's for its EnvironmentContext."""
+        self.config = Alembic(url).config
+        self._options = {"fn": self._steps, "destination_rev": "heads", **options}
         self._pending: MigrationStep | None = None
         self._environment: greenlet | None = None
 
@@ -79,26 +82,25 @@ class Steps:
         if self._environment:
             self._environment.throw()  # GreenletExit: env.py's own clean-up runs
 
-    def upgrade(self, script: Script) -> None:
-        """Apply a revision that follows those of the database."""
-        self._run(MigrationStep.upgrade_from_script(scripts().revision_map, script))
+    def run(self, name: str, script: Script, wrap: Callable[[Any], Any] | None = None) -> None:
+        """`upgrade` to a revision that follows the database's, or `downgrade` of its newest.
 
-    def downgrade(self, script: Script) -> None:
-        """Revert the newest revision of its branch."""
-        self._run(MigrationStep.downgrade_from_script(scripts().revision_map, script))
-
-    def _run(self, step: MigrationStep) -> None:
+        `wrap` gets the revision's function, and returns what is called in its place.
+        """
+        self._pending = RevisionStep(scripts().revision_map, script, name == "upgrade")
+        if wrap:
+            self._pending.migration_fn = wrap(self._pending.migration_fn)
         if not self._environment:
-            self._pending = None  # the one that failed
             self._environment = greenlet(self._run_environment)
-            self._environment.switch()
-        self._pending = step
         self._environment.switch()
 
+    def upgrade(self, script: Script) -> None:
+        """Apply a revision that follows those of the database."""
+        self.run("upgrade", script)
+
     def _run_environment(self) -> None:
-        options: dict[str, Any] = {"fn": self._steps, "destination_rev": "heads"}
         try:
-            with EnvironmentContext(Alembic(self._url).config, scripts(), **options):
+            with EnvironmentContext(self.config, scripts(), **self._options):
                 scripts().run_env()
         finally:
             self._environment = None  # after an error, the next step starts another run
@@ -110,7 +112,8 @@ class Steps:
             if not self._pending:  # else env.py tries again: somebody held a lock
                 test.switch()
             assert self._pending
-            context.impl.memo.clear()  # of enums: those made by one step, the next may have dropped
+            if not context.as_sql:
+                context.impl.memo.clear()  # of enums: the next step may have dropped them
             yield self._pending
             self._pending = None
 
@@ -137,15 +140,40 @@ def autocommit_blocks(interrupt: int | None = None) -> Generator[list[None]]:
         yield left
 
 
+def apply(url: URL, some: list[Script]) -> None:
+    """Apply revisions that follow those of a database.
+
+    Raises:
+        OneProblem: one of them cannot be applied.
+    """
+    with Steps(url) as steps:
+        for script in some:
+            try:
+                steps.upgrade(script)
+            except Exception as error:
+                raise OneProblem(failure(script, "upgrade", error)) from error
+
+
+def shared_problem(error: BaseException) -> str:
+    """What other tests meet too: a revision that fails, or that cannot be read. Else empty."""
+    if isinstance(error, OneProblem):
+        return str(error)
+    if isinstance(error, Exception) and not isinstance(error, AssertionError):
+        try:
+            known = {script.path: script for script in revisions()}
+        except OneProblem as problem:
+            return str(problem)
+        for frame in traceback.extract_tb(error.__traceback__):
+            if script := known.get(frame.filename):
+                return failure(script, frame.name, error)
+    return ""
+
+
 def where(script: Script, name: str) -> str:
     """`file:line` of a revision's function or variable."""
-    path = Path(script.path)
-    for node in ast.parse(path.read_bytes()).body:
-        targets = getattr(node, "targets", [getattr(node, "target", None)])
-        names = [getattr(node, "name", None), *(getattr(target, "id", None) for target in targets)]
-        if name in names:
-            return f"{shorten(path)}:{node.lineno}"
-    return f"{shorten(path)}:1"
+    lines = Path(script.path).read_text("utf-8").splitlines()
+    numbers = (n for n, it in enumerate(lines, 1) if re.match(rf"def {name}\(|{name}\s*[:=]", it))
+    return f"{shorten(script.path)}:{next(numbers, 1)}"
 
 
 def shorten(path: str | Path) -> str:
@@ -160,16 +188,15 @@ def failure(script: Script, name: str, error: Exception) -> str:
     for frame in traceback.extract_tb(error.__traceback__):
         if Path(frame.filename) == Path(script.path):
             place = f"{shorten(frame.filename)}:{frame.lineno}"
-    driver_error = error.orig if isinstance(error, DBAPIError) else error
-    lines = [line for line in str(driver_error).splitlines() if line.strip()]
+    said = str(getattr(error, "orig", error))
+    lines = [line for line in said.splitlines() if line.strip()]
     kind = "" if isinstance(error, DBAPIError) else f"{type(error).__name__}: "
     statement = " ".join((getattr(error, "statement", None) or "").split())[:300]
-    said = [f"{place}: {name}() fails: {kind}{' '.join(lines[:2])}"]
-    said += [f"  the statement: {statement}"] if statement else []
-    return "\n".join([*said, *missing_feature(error)])
+    said = f"{place}: {name}() fails: {kind}{' '.join(lines[:2])}"
+    return "\n".join([said, *[f"  the statement: {statement}"] * bool(statement), *ways_out(error)])
 
 
-def missing_feature(error: Exception) -> list[str]:
+def ways_out(error: Exception) -> list[str]:
     """The ways out where the tests' server lacks what the project's own image may have."""
     if re.search(r'role "\S+" does not exist', str(error)):
         return ["  On the server of TEST_DATABASE_URL the tests create no role: create it there."]

@@ -52,6 +52,7 @@ def test_env_py_prints_sql_without_a_server() -> None:
 
 
 def test_alembic_runs_from_the_command_line() -> None:
+    assert "(head)" in Alembic()("heads")
     command = [sys.executable, "-m", "app.migrate", "heads"]
     done = subprocess.run(command, cwd=BACKEND, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
