@@ -519,7 +519,7 @@ ALTER TABLE cache ADD CONSTRAINT key_there NOT NULL key NOT VALID;
 -- undo
 ALTER TABLE cache DROP CONSTRAINT key_there;
 
--- not null not inherited | left over: constraint sales.loose.loose_id_not_null [18+]
+-- not null not inherited | changed: constraint sales.loose.loose_id_not_null [18+]
 ALTER TABLE sales.loose ALTER CONSTRAINT loose_id_not_null NO INHERIT;
 -- undo
 ALTER TABLE sales.loose ALTER CONSTRAINT loose_id_not_null INHERIT;

@@ -82,7 +82,8 @@ class Walk:
         self.resources.close()
         enter = self.resources.enter_context
         url = enter(copy_of(self.origin, "rows"))
-        self.read = enter(catalog_reader(url))
+        read = enter(catalog_reader(url))
+        self.read = lambda: without_not_null(read())
         self.connection = enter(closing(connect(url)))
         self.cursor = self.connection.cursor()
         self.cursor.execute("SET search_path = public; SET timezone = 'UTC'")
@@ -295,6 +296,12 @@ def revert_difference(below: Catalog, above: Catalog, found: Catalog) -> list[st
             if [name for name in old if name in stayed] == [name for name in new if name in stayed]:
                 below[key] = found[key]
     return difference(below, found)
+
+
+def without_not_null(catalog: Catalog) -> Catalog:
+    """Without constraints whose names the server chose, of which the column says as much."""
+    is_one = re.compile(r"NOT NULL \S+").fullmatch
+    return {key: it for key, it in catalog.items() if key[0] != "constraint" or not is_one(it)}
 
 
 def lost_rows(
