@@ -83,7 +83,7 @@ class Walk:
         enter = self.resources.enter_context
         url = enter(copy_of(self.origin, "rows"))
         read = enter(catalog_reader(url))
-        self.read = lambda: without_not_null(read())
+        self.read: Callable[[], Catalog] = lambda: without_not_null(read())
         self.connection = enter(closing(connect(url)))
         self.cursor = self.connection.cursor()
         self.cursor.execute("SET search_path = public; SET timezone = 'UTC'")
