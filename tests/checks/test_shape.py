@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests._kit.forks import forks
+from tests._kit.revision import write_revision
 from tests._kit.support import environment
 from tests.conftest import Project, Render, git
 
@@ -27,6 +28,17 @@ def edit(project: Project) -> Path:
     baseline = project.backend / "alembic" / "versions" / BASELINE
     baseline.write_text(baseline.read_text() + "\n# edited\n")
     return baseline
+
+
+def test_two_heads_come_with_the_command_of_the_place_where_it_is_typed(render: Render) -> None:
+    project = render()
+    for name in ("a", "b"):
+        write_revision(project.backend, name, "baseline", "SELECT 1")
+    assert "Join them: python -m app.migrate merge heads -m 'merge'" in suite(project)
+    compose = yaml.safe_load((project.path / "docker-compose.yml").read_text())
+    inside = compose["services"]["test"]["environment"]
+    output = suite(project, MIGRATE_COMMAND=inside["MIGRATE_COMMAND"])
+    assert "Join them: docker compose run --rm migrate merge heads -m 'merge'" in output
 
 
 def test_an_id_that_alembic_version_cannot_hold_is_named_with_the_limit(render: Render) -> None:

@@ -412,7 +412,7 @@ def test_shapes_are_caught_and_named(render: Render, server: URL) -> None:
     code, output = suite(project, server, "testing/shape.py")
     assert code == 1
     for expected in (
-        "alembic merge heads",
+        "python -m app.migrate merge heads",
         f"{baseline.name}: edited or deleted after it was merged",
         r"_b_is_older\.py: its date is before that of 20270101_0000_a_adds_a\.py",
         r"_c_\.py: its name does not say what it does",

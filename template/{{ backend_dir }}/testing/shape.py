@@ -4,12 +4,13 @@ import ast
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from alembic.script import Script
 
+from app.migrate.errors import MIGRATE
 from testing.databases import BACKEND
 from testing.revisions import revisions, scripts, shorten
 
@@ -22,7 +23,7 @@ EDITED = "git diff --name-only --diff-filter=MD {}... -- '*alembic/versions/*.py
 def test_there_is_one_head() -> None:
     heads = scripts().get_heads()
     assert revisions(), "there is no revision in alembic/versions, not even the baseline"
-    assert len(heads) == 1, f"heads: {heads}. Join them: alembic merge heads -m 'merge'"
+    assert len(heads) == 1, f"heads: {heads}. Join them: {MIGRATE} merge heads -m 'merge'"
 
 
 def test_every_file_in_versions_is_a_revision() -> None:
@@ -33,63 +34,54 @@ def test_every_file_in_versions_is_a_revision() -> None:
 
 
 def test_file_names_have_date_id_and_message() -> None:
-    fail_if([problem for script in revisions() for problem in problems_of_name(script)])
+    fail_if(problem for script in revisions() for problem in problems_of_name(script))
 
 
-def fail_if(problems: list[str]) -> None:
+def fail_if(problems: Iterator[str]) -> None:
     """One failure, whatever their number."""
-    if problems:
-        pytest.fail("\n".join(problems), pytrace=False)
+    if lines := list(problems):
+        pytest.fail("\n".join(lines), pytrace=False)
 
 
-def problems_of_name(script: Script) -> list[str]:
+def problems_of_name(script: Script) -> Iterator[str]:
     """What is wrong with a revision's id, its file's name and its docstring."""
-    name, place, length = Path(script.path).name, shorten(script.path), len(script.revision)
-    found = re.fullmatch(rf"\d{{8}}_\d{{4}}_{re.escape(script.revision)}_(\w*)\.py", name)
-    problems = []
-    if length > LONGEST_ID:
-        problems.append(
-            f"{place}: the revision id {script.revision} has {length} characters; "
-            f"alembic_version holds {LONGEST_ID}"
-        )
-    if not found:
-        problems.append(f"{place}: not YYYYMMDD_HHMM_<revision>_<slug>.py")
-    elif EMPTY.fullmatch(found[1].strip("_").replace("_", " ")):
-        problems.append(f"{place}: its name does not say what it does; create it with -m")
+    name, place = Path(script.path).name, shorten(script.path)
+    slug = re.fullmatch(rf"\d{{8}}_\d{{4}}_{re.escape(script.revision)}_(\w*)\.py", name)
+    if (length := len(script.revision)) > LONGEST_ID:
+        limit = f"{length} characters; alembic_version holds {LONGEST_ID}"
+        yield f"{place}: the revision id {script.revision} has {limit}"
+    if not slug:
+        yield f"{place}: not YYYYMMDD_HHMM_<revision>_<slug>.py"
+    elif EMPTY.fullmatch(slug[1].strip("_").replace("_", " ")):
+        yield f"{place}: its name does not say what it does; create it with -m"
     if EMPTY.fullmatch(script.doc.strip(" .")):
-        problems.append(f"{place}:1: its docstring does not say what it does")
-    for parent in script._versioned_down_revisions:
-        older = scripts().get_revision(parent)
-        if older and Path(older.path).name[:13] > name[:13]:
-            problems.append(f"{place}: its date is before that of {Path(older.path).name}")
-    return problems
+        yield f"{place}:1: its docstring does not say what it does"
+    for parent in scripts().get_revisions(script._versioned_down_revisions):
+        if parent and (older := Path(parent.path).name)[:13] > name[:13]:
+            yield f"{place}: its date is before that of {older}"
 
 
 def test_revisions_do_not_import_the_application() -> None:
     """A revision must do the same in a year, when the models have changed."""
-    fail_if(
-        [
-            f"{shorten(script.path)}:{line}: imports {module}; write the table as it is now into "
-            "the revision, with sa.table() and sa.column()"
-            for script in revisions()
-            for line, module in imports(script)
-            if module.partition(".")[0] == "app"
-        ]
-    )
+    fail_if(problem for script in revisions() for problem in imports_of_the_application(script))
 
 
-def imports(script: Script) -> list[tuple[int, str]]:
-    """The lines and names of what a revision imports, by statement or by function."""
-    found = []
+def imports_of_the_application(script: Script) -> Iterator[str]:
+    """By statement or by function."""
+    instead = "write the table as it is now into the revision, with sa.table() and sa.column()"
     for node in ast.walk(ast.parse(Path(script.path).read_bytes())):
-        if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            found.append((node.lineno, node.module or ""))
-        elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func):
-            names = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
-            found += [(node.lineno, str(name)) for name in names]
-    return found
+        match node:
+            case ast.Import():
+                modules = [alias.name for alias in node.names]
+            case ast.ImportFrom():
+                modules = [node.module or ""]
+            case ast.Call() if "import" in ast.unparse(node.func):
+                modules = [str(it.value) for it in node.args if isinstance(it, ast.Constant)]
+            case _:
+                continue
+        for module in modules:
+            if module.partition(".")[0] == "app":
+                yield f"{shorten(script.path)}:{node.lineno}: imports {module}; {instead}"
 
 
 def test_merged_revisions_are_not_edited(record_property: Callable[[str, object], None]) -> None:
@@ -104,20 +96,17 @@ def test_merged_revisions_are_not_edited(record_property: Callable[[str, object]
     versions = BACKEND / "alembic" / "versions"
     edited = git("diff", "--name-only", "--no-renames", "--diff-filter=MD", base, "--", versions)
     fail_if(
-        [
-            f"{path}: edited or deleted after it was merged. Restore it, and write a new revision: "
-            f"git checkout {base[:9]} -- {path}"
-            for path in edited.splitlines()
-            if path.endswith(".py")
-        ]
+        f"{path}: edited or deleted after it was merged. Restore it, and write a new revision: "
+        f"git checkout {base[:9]} -- {path}"
+        for path in edited.splitlines()
+        if path.endswith(".py")
     )
 
 
 def git(*arguments: str | Path) -> str:
     """What git prints; nothing where it fails or does not exist."""
-    if not shutil.which("git"):
-        return ""
     config = ["-c", "safe.directory=*", "-c", "core.quotePath=off"]
     command = ["git", "-C", BACKEND, *config, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+    if not shutil.which("git"):
+        return ""
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
