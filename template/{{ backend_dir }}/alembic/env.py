@@ -19,11 +19,10 @@ from app.migrate.environment import (
     this_call,
 )
 from app.migrate.fastpath import conclude
-from app.migrate.leftovers import refuse_leftovers
 from app.migrate.lock import take_lock
 from app.migrate.record import Recorder
-from app.migrate.retry import is_relative, run_with_retries
-from app.migrate.session import in_clean_sessions, set_lock_timeout
+from app.migrate.retry import run_with_retries
+from app.migrate.session import in_clean_sessions, refuse_leftovers, set_lock_timeout
 
 context = this_call()  # alembic.context, safe where another thread calls Alembic too
 config = context.config
@@ -83,9 +82,10 @@ def run_migrations_online() -> None:
             lambda: run_migrations(connection=connection, on_version_apply=recorder, fn=steps),
             connection,
             settings.migration_retry_wait,
-            may_go_on=lambda: not (recorder.applied and is_relative(context)),
+            recorder.may_go_on,
         )
-        refuse_leftovers(connection, recorder)
+        if not recorder.reverted:  # a downgrade may be removing them
+            refuse_leftovers(connection)
         conclude(connection, recorder)
 
 

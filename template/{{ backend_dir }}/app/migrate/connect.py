@@ -10,9 +10,9 @@ from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from app.migrate.attempts import Attempts
 from app.migrate.errors import MigrationError, problem
 from app.migrate.explain import explain
+from app.migrate.retry import Attempts
 
 # Seconds for one attempt: a silent network cannot hold us, and `docker stop` waits for ten.
 ATTEMPT = 5
@@ -28,17 +28,17 @@ SERVER |= dict.fromkeys(
 )
 # The server itself ends the statement of a client that has gone, and frees its locks.
 CHECK_CLIENT = "SET client_connection_check_interval = '500ms'"
-NO_LIMIT = "SET transaction_timeout = 0"  # no option, since older servers do not know it
+NO_LIMIT = "SET transaction_timeout = 0"
 
 SETTINGS = "settings"  # in `connection.info`: the statements that give a session what we need
 
 
 @contextmanager
 def connect(url: URL, wait: float) -> Generator[Connection]:
-    """Its own connection, closed at the end.
+    """Its own connection by psycopg2, closed at the end.
 
     Args:
-        url: with a synchronous driver, `postgresql+psycopg2`.
+        url: that of the database.
         wait: seconds to wait for a server that does not answer yet.
 
     Raises:
@@ -81,24 +81,17 @@ def _first_answer(open_connection: Callable[[], Connection], wait: float) -> Con
 
 def _settle(driver: Any, record: Any) -> None:
     driver.autocommit = True  # some poolers allow no transaction, and Alembic must find none
-    _refuse_pooler(driver)
     record.info[SETTINGS] = "SET datestyle = ISO"  # which psycopg2 needs
-    with suppress(errors.InvalidParameterValue), driver.cursor() as cursor:
-        if driver.server_version >= 170_000:
-            cursor.execute(NO_LIMIT)
-            record.info[SETTINGS] += f"; {NO_LIMIT}"
-        cursor.execute(CHECK_CLIENT)  # refused by a server on Windows, which cannot see it
-        record.info[SETTINGS] += f"; {CHECK_CLIENT}"
-    driver.autocommit = False
-
-
-def _refuse_pooler(driver: Any) -> None:
-    """A pooler may give every transaction another session: our lock and settings would be lost.
-
-    It tells its clients a process id of its own making, so the two differ.
-    """
     with driver.cursor() as cursor:
+        # A pooler may give every transaction another session: our lock and settings would be lost.
+        # It tells its clients a process id of its own making.
         cursor.execute("SELECT pg_backend_pid()")
-        (true,) = cursor.fetchone()
-    if driver.info.backend_pid != true:
-        raise MigrationError(problem("connection", "pooler"))
+        if cursor.fetchone() != (driver.info.backend_pid,):
+            raise MigrationError(problem("connection", "pooler"))
+        # Older servers do not know the first; a server on Windows, which sees no client, refuses
+        # the second.
+        for setting in [NO_LIMIT] * (driver.server_version >= 170_000) + [CHECK_CLIENT]:
+            with suppress(errors.InvalidParameterValue):
+                cursor.execute(setting)
+                record.info[SETTINGS] += f"; {setting}"
+    driver.autocommit = False

@@ -27,7 +27,7 @@ BACKEND = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__fil
 SECRETS = "/run/secrets"  # as in app/core/config.py
 # SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs.
 SHIPPED = {
-    "alembic/env.py": "b109fbe3a925373f24b5698cebd22aeb9956d0fbd0c716c87217699b3145d03c",
+    "alembic/env.py": "100173610a59685d5cef2bade500fba3cf5c382869d398f537852a56856a71fb",
     "app/core/config.py": "513ffea9a7249bcabb5ecc84c0cfdaba13d8699c089c2a0a9242abc2c1b641ce",
     "app/core/urls.py": "4c0afd5c0b640697a01e96476c78de041bf9e329d5a4181d9d4ae38ac960df2f",
 }
@@ -36,18 +36,12 @@ HEADS = ("head", "heads")
 KEPT = 4  # digests: a host and a container have different packages
 
 # Where the network is silent, Alembic's way is tried after five seconds: it waits longer.
-_PATIENCE = {
-    **{"connect_timeout": "5", "tcp_user_timeout": "5000"},
-    **{"keepalives_idle": "2", "keepalives_interval": "1", "keepalives_count": "3"},
-}
+_PATIENCE = "connect_timeout=5 keepalives_idle=2 keepalives_interval=1 keepalives_count=3 "
+_PATIENCE += "tcp_user_timeout=5000"
 
 
 def head_by_proof(words: list[str]) -> str | None:
-    """The revision of a database at head; None where Alembic has to run.
-
-    Args:
-        words: the command line's arguments.
-    """
+    """The revision of a database at head; None where Alembic has to run with these arguments."""
     if words not in (["upgrade", head] for head in HEADS) or "ALEMBIC_CONFIG" in os.environ:
         return None
     import psycopg2
@@ -56,7 +50,7 @@ def head_by_proof(words: list[str]) -> str | None:
         if not all(map(is_shipped, SHIPPED)):
             return None
         digest = files_digest()
-        connection = psycopg2.connect(**_PATIENCE | read_settings())
+        connection = psycopg2.connect(_PATIENCE, **read_settings())
         connection.autocommit = True
         with connection.cursor() as cursor:
             # Before the rows: who gets the lock later has changed nothing.
@@ -76,10 +70,6 @@ def conclude(connection: "Connection", recorder: "Recorder") -> None:
     """After `upgrade head` has succeeded: say so if there was nothing to do, and store the proof.
 
     Where a program calls Alembic, neither: it has a standard output and settings of its own.
-
-    Args:
-        connection: the one that migrated, with no transaction open; none is open afterwards.
-        recorder: what this run read, applied and warned of.
     """
     from contextlib import suppress
 
@@ -102,8 +92,6 @@ def conclude(connection: "Connection", recorder: "Recorder") -> None:
             comment = " ".join([MARK, state.proof, *proofs[: KEPT - 1]])
             cursor.execute(f"COMMENT ON TABLE {HISTORY_TABLE} IS %s", [comment])
             driver.commit()
-    with suppress(psycopg2.Error):
-        driver.rollback()
 
 
 class _State:
@@ -136,11 +124,11 @@ def files_digest() -> str:
 
 def _files() -> list[str]:
     """Relative to BACKEND."""
-    found = ["alembic.ini", "pyproject.toml", "app/__init__.py"]
+    found = ["alembic.ini", "pyproject.toml", "app/__init__.py", "app/migrate/queries.sql"]
     for folder in ("alembic", "app/core", "app/migrate"):
         for place, _, names in os.walk(f"{BACKEND}/{folder}"):
             inside = place[len(BACKEND) + 1 :].replace(os.sep, "/")
-            found += [f"{inside}/{name}" for name in names if name.endswith((".py", ".sql"))]
+            found += [f"{inside}/{name}" for name in names if name.endswith(".py")]
     return sorted(name for name in found if os.path.isfile(f"{BACKEND}/{name}"))
 
 
@@ -182,6 +170,8 @@ def _read(path: str) -> bytes:
 
 # What follows finds the database as app/core/config.py does, where the texts leave no doubt.
 
+_FIVE = {name: name.upper() for name in ("host", "port", "user", "password")} | {"dbname": "DB"}
+_DEFAULTS = {"ENVIRONMENT": "development", "POSTGRES_HOST": "localhost", "POSTGRES_PORT": "5432"}
 _OURS = re.compile(r"ENVIRONMENT|DATABASE_URL|(POSTGRES|MIGRATION)_\w+", re.ASCII | re.IGNORECASE)
 # Every reader of such a URL finds the same in it.
 _URL = re.compile(
@@ -199,27 +189,22 @@ def read_settings() -> "dict[str, Any]":
     Raises:
         Exception: there is a doubt.
     """
-    values = _values()
+    values = _DEFAULTS | _values()
     for name, value in values.items():
         is_wait = re.match("MIGRATION_(?!DATABASE_URL$)", name)
         _sure(name.isupper() and (not is_wait or re.fullmatch("[0-9]{1,6}", value)))
-    get = values.get
-    password = get("POSTGRES_PASSWORD", "")
-    if not password and (file := get("POSTGRES_PASSWORD_FILE")):
-        password = _read(file).decode().rstrip("\r\n")
-    port = get("POSTGRES_PORT", "5432")
+    port, url = values["POSTGRES_PORT"], values.get("DATABASE_URL")
     _sure(re.fullmatch("[1-9][0-9]{0,4}", port) and int(port) < 65536)
-    application = {
-        **{"host": get("POSTGRES_HOST", "localhost"), "port": port, "password": password},
-        **{"user": get("POSTGRES_USER", ""), "dbname": get("POSTGRES_DB", "")},
-    }
-    if url := get("DATABASE_URL"):
-        application = _parse(url)
-    _sure(url or all(application.values()))
-    target = _parse(own) if (own := get("MIGRATION_DATABASE_URL")) else application
-    environment = get("ENVIRONMENT", "development")
-    is_default = "development-only" in {application.get("password"), target.get("password")}
-    _sure(environment == "development" or (environment == "production" and not is_default))
+    if "POSTGRES_PASSWORD" not in values and (file := values.get("POSTGRES_PASSWORD_FILE")):
+        values["POSTGRES_PASSWORD"] = _read(file).decode().rstrip("\r\n")
+    five = {name: values.get(f"POSTGRES_{suffix}") for name, suffix in _FIVE.items()}
+    _sure(url or all(five.values()))
+    application = _parse(url) if url else five
+    target = _parse(own) if (own := values.get("MIGRATION_DATABASE_URL")) else application
+    environments = {"development", "production"}
+    if "development-only" in {application.get("password"), target.get("password")}:
+        environments.remove("production")
+    _sure(values["ENVIRONMENT"] in environments)
     return target
 
 
@@ -231,17 +216,17 @@ def _values() -> dict[str, str]:
             file, text = os.path.realpath(f"{SECRETS}/{name}"), _read(f"{SECRETS}/{name}").strip()
             _sure(text and file.startswith(os.path.realpath(SECRETS)) and name.upper() not in found)
             found[name.upper()] = text.decode("ascii")
+    given: dict[str, str | None] = {}
     folder = f"{BACKEND}/app/core"
     while folder != os.path.dirname(folder) and not os.path.isfile(f"{folder}/docker-compose.yml"):
         folder = os.path.dirname(folder)
-    given: list[tuple[str, str | None]] = []
     if os.path.isfile(f"{folder}/.env"):
         from dotenv.main import dotenv_values  # with which pydantic-settings reads it
 
-        given += dotenv_values(f"{folder}/.env", encoding="utf-8-sig").items()
-        _sure(all(value is not None for _, value in given))
-    given += os.environ.items()
-    return found | {name: value for name, value in given if value and _OURS.fullmatch(name)}
+        given = dotenv_values(f"{folder}/.env", encoding="utf-8-sig")
+        _sure(None not in given.values())
+    given |= {name: value for name, value in os.environ.items() if value}
+    return found | {name: value for name, value in given.items() if value and _OURS.fullmatch(name)}
 
 
 def _sure(condition: object) -> None:

@@ -8,9 +8,9 @@ session, however that ends.
 
 from sqlalchemy import Connection
 
-from app.migrate.attempts import Attempts
 from app.migrate.errors import MigrationError, printable, problem
 from app.migrate.queries import SQL
+from app.migrate.retry import Attempts
 
 
 def take_lock(connection: Connection, wait: float) -> None:

@@ -33,34 +33,34 @@ async def schema_problem(database: AsyncSession | AsyncConnection) -> Problem | 
             rows = sorted(row or "" for row in found)
         if not was_in_transaction:
             await database.rollback()
-        pending = _pending(tuple(rows))
+        _check(tuple(rows))
     except Exception as error:
         if found_problem := explain(error):
             return found_problem
         raise
-    return problem("readiness", "pending", pending=", ".join(pending)) if pending else None
+    return None
 
 
 @lru_cache(maxsize=8)
-def _pending(rows: tuple[str, ...]) -> list[str]:
-    """The files of the revisions that an upgrade would run, oldest first.
+def _check(rows: tuple[str, ...]) -> None:
+    """Whether an upgrade would run nothing.
 
     Raises:
-        MigrationError: a row names no revision of this code, or the rows are no state of it.
+        MigrationError: it would, or a row names no revision of this code, or not just one.
         alembic.util.CommandError: there are several heads, or a row comes after another one.
     """
     _scripts().get_current_head()  # raises if there are several
-    known = {script.revision for script in _scripts().walk_revisions()}
-    if "" in rows:
-        raise MigrationError(problem("revisions", "wrong-row", which="an empty one"))
-    if unknown := sorted(set(rows) - known):
-        raise MigrationError(problem("readiness", "unknown-revision", unknown=", ".join(unknown)))
-    if len(set(rows)) < len(rows):
-        twice = max(rows, key=rows.count)
-        which = f"{twice}, {rows.count(twice)} times"
-        raise MigrationError(problem("revisions", "wrong-row", which=which))
+    wrong = ["an empty one" for row in rows if not row]
+    wrong += [f"{row}, {rows.count(row)} times" for row in rows if rows.count(row) > 1]
+    if wrong:
+        raise MigrationError(problem("revisions", "wrong-row", which=wrong[0]))
+    if unknown := set(rows) - {script.revision for script in _scripts().walk_revisions()}:
+        unknown_names = ", ".join(sorted(unknown))
+        raise MigrationError(problem("readiness", "unknown-revision", unknown=unknown_names))
     try:
         found = list(_scripts().iterate_revisions("heads", rows or "base"))
     except RevisionError as error:
         raise CommandError(str(error)) from error
-    return [Path(script.path).stem for script in reversed(found)]
+    if found:
+        pending = ", ".join(Path(script.path).stem for script in reversed(found))
+        raise MigrationError(problem("readiness", "pending", pending=pending))

@@ -6,6 +6,7 @@ says anything that did not happen.
 
 import ast
 import hashlib
+import re
 import socket
 import time
 from logging import getLogger
@@ -80,6 +81,11 @@ class Recorder:
         self.applied += 1
         self.reverted += not step.is_upgrade
         self._since = time.monotonic()
+
+    def may_go_on(self) -> bool:
+        """Whether a second run does what the first left undone; not where one of +2 is done."""
+        destination = str(self.context.context_opts["destination_rev"])
+        return not (self.applied and re.search(r"[+-]\d+$", destination))
 
     def _insert(self, connection: Connection, script: Script, direction: str) -> None:
         content = self._texts.get(script.path, b"")

@@ -1,21 +1,20 @@
-"""Short waits for a table's locks, and another attempt where they were not granted.
+"""Another attempt: for the server to answer, for the migration lock, for the locks of tables.
 
 While ALTER TABLE waits for its lock, everyone who wants to read the table waits behind it. So it
 waits for two seconds, gives up, lets the others pass, and comes again.
 """
 
-import re
+import random
 import threading
+import time
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from logging import getLogger
 
-from alembic.runtime.environment import EnvironmentContext
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from app.migrate.attempts import Attempts
 from app.migrate.errors import ExitCode, MigrationError
 from app.migrate.explain import explain
 from app.migrate.queries import SQL
@@ -24,10 +23,28 @@ from app.migrate.signals import let_it_end
 log = getLogger(__name__)
 
 
-def is_relative(context: EnvironmentContext) -> bool:
-    """Whether the destination is like +2: after one revision, two more would be too many."""
-    destination = context.context_opts["destination_rev"]
-    return isinstance(destination, str) and re.search(r"[+-]\d+$", destination) is not None
+class Attempts:
+    """One more attempt, and one more, for `wait` seconds from the first failure on."""
+
+    def __init__(self, wait: float, *, first: float, longest: float, every: float = 10) -> None:
+        """Between attempts from `first` to `longest` seconds; reports one in `every` seconds."""
+        self._wait, self._pause, self._longest, self._every = wait, first, longest, every
+        self._deadline = self._report_at = 0.0
+
+    def again(self, why: str) -> bool:
+        """Log why, wait, and return True; False once the time is over."""
+        now = time.monotonic()
+        self._deadline = self._deadline or now + self._wait
+        left = self._deadline - now
+        if left <= 0:
+            return False
+        if now >= self._report_at:
+            log.info("%s; trying again for %.0f s", why, left)
+            self._report_at = now + self._every
+        # Jitter: those that failed together do not come again together.
+        time.sleep(min(left, self._pause * random.uniform(0.5, 1.5)))  # noqa: S311 (no secret)
+        self._pause = min(self._pause * 2, self._longest)
+        return True
 
 
 def run_with_retries(
@@ -39,8 +56,7 @@ def run_with_retries(
         run: runs the revisions that remain.
         connection: the one that `run` uses; a failed transaction is rolled back.
         wait: seconds to retry for, from the first failure on.
-        may_go_on: whether a second call does what the first left undone. False for `upgrade +2`
-            of which one is done.
+        may_go_on: whether a second call does what the first left undone.
 
     Raises:
         MigrationError: no lock within that time; it names the sessions that blocked it.
@@ -48,7 +64,7 @@ def run_with_retries(
     """
     attempts = Attempts(wait, first=0.1, longest=5, every=0)
     watched: AbstractContextManager[None] = nullcontext()
-    blockers: list[str] = []
+    blockers = [""]
     while True:
         try:
             with watched:
@@ -59,8 +75,7 @@ def run_with_retries(
                 raise
             connection.rollback()
             if not may_go_on() or not attempts.again(problem.cause):
-                by = f"; blocked by {blockers[-1]}" if blockers else ""
-                raise MigrationError(replace(problem, cause=problem.cause + by)) from error
+                raise MigrationError(replace(problem, cause=problem.cause + blockers[0])) from error
             watched = _watch_for_blockers(connection, blockers)
         else:
             let_it_end()
@@ -73,19 +88,14 @@ def _watch_for_blockers(connection: Connection, blockers: list[str]) -> Generato
     pid = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
     stop = threading.Event()
 
-    def watch(engine: Engine) -> None:
-        try:
-            with engine.connect() as other:
-                while not stop.wait(0.1):
-                    if found := other.exec_driver_sql(
-                        SQL["describe_blockers"], {"pid": pid}
-                    ).scalar():
-                        blockers[:] = [found]
-                    other.rollback()
-        except DBAPIError:
-            log.debug("cannot look for blockers", exc_info=True)  # only a courtesy
+    def watch() -> None:
+        with suppress(DBAPIError), connection.engine.connect() as other:  # it is only a courtesy
+            while not stop.wait(0.1):
+                if found := other.exec_driver_sql(SQL["describe_blockers"], {"pid": pid}).scalar():
+                    blockers[:] = [f"; blocked by {found}"]
+                other.rollback()
 
-    thread = threading.Thread(target=watch, args=[connection.engine], daemon=True)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield

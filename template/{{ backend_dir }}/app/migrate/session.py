@@ -1,4 +1,4 @@
-"""Each revision begins in the same session, whatever the ones before it have set in theirs.
+"""What a revision leaves behind: its session is made clean, an invalid object is refused.
 
 `SET lock_timeout = 0`, the first line of every pg_dump, would let the next ALTER TABLE wait without
 limit; `SET search_path` would put its tables elsewhere, and only if one run applies both.
@@ -26,9 +26,9 @@ _CONCURRENT = re.compile(
 
 
 def set_lock_timeout(connection: Connection, seconds: float) -> None:
-    """Let no statement wait longer for its locks; leaves no transaction open.
+    """Let no statement wait longer for its locks, except those that are CONCURRENTLY.
 
-    Except those that are CONCURRENTLY.
+    Leaves no transaction open.
     """
     limit = f"SET lock_timeout = {round(seconds * 1000)}"
     connection.info[SETTINGS] += f"; {limit}"
@@ -79,3 +79,13 @@ def _clean(connection: Connection) -> None:
     statements = f"{reset}; {connection.info[SETTINGS]}; {has_lock}"
     if not connection.exec_driver_sql(statements).scalar():
         raise MigrationError(problem("migrate", "lock-released"))
+
+
+def refuse_leftovers(connection: Connection) -> None:
+    """After an upgrade: invalid indexes and unvalidated constraints.
+
+    Raises:
+        MigrationError: names each, and how to fix it.
+    """
+    if leftovers := connection.exec_driver_sql(SQL["leftovers"]).scalars().all():
+        raise MigrationError(problem("migrate", "leftovers", leftovers="; ".join(leftovers)))

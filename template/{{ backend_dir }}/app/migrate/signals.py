@@ -52,15 +52,14 @@ def ended_by_signals() -> Generator[None]:
         return
     before = {number: signal.getsignal(number) for number in NUMBERS}
     wakeup = signal.set_wakeup_fd(-1)
-    writer = install()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        writer.close()  # ends the thread
-        _is_installed = False
+    with install():  # its end ends the thread
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            _is_installed = False
 
 
 def let_it_end() -> None:
