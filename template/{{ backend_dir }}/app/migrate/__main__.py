@@ -5,15 +5,13 @@ import sys
 
 from app.migrate.signals import install
 
-UPGRADE = ["upgrade", "head"]
-
 
 def main(arguments: list[str]) -> int:
     """Run one Alembic command; the exit code is one of app.migrate.errors.ExitCode."""
     install()  # before anything that takes time is imported
     from app.migrate.fastpath import head_by_proof
 
-    arguments = arguments or UPGRADE
+    arguments = arguments or ["upgrade", "head"]
     if head := head_by_proof(arguments):
         print(f"The database is at head: {head}")
         return 0

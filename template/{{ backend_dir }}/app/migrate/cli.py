@@ -15,21 +15,18 @@ from app.migrate.signals import ended_by_signals
 
 
 def run(arguments: list[str]) -> None:
-    """Run one command.
-
-    Raises:
-        SystemExit: with the exit code of an error, which was printed.
-    """
+    """Run one command; an error is printed, and ends the process with its exit code."""
     with command_line(traceback="--raiseerr" in arguments):
-        Migrate(prog="migrate").main(arguments)
+        alembic = _CommandLine(prog="migrate")
+        alembic.register_command(log)
+        alembic.main(arguments)
 
 
 @contextmanager
 def command_line(*, traceback: bool) -> Generator[None]:
     """Signals, warnings and errors of a command, the same for `alembic` and `migrate`.
 
-    Args:
-        traceback: raise an error (`--raiseerr`), in place of a sentence and an exit code.
+    `traceback` raises an error (`--raiseerr`), in place of a sentence and an exit code.
     """
     warnings.filterwarnings("ignore", "Revision .* is not present")  # an error says it, and more
     with ended_by_signals():
@@ -43,12 +40,8 @@ def command_line(*, traceback: bool) -> Generator[None]:
             sys.exit(problem.exit_code)
 
 
-class Migrate(CommandLine):
+class _CommandLine(CommandLine):
     """Takes the options of `alembic`; finds this project's alembic.ini from any folder."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog)
-        self.register_command(log)
 
     def run_cmd(self, config: Config, options: Namespace) -> None:
         """Run a command that was parsed; raises what went wrong."""

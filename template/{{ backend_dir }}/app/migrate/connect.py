@@ -1,12 +1,12 @@
 """A migration's connection: retries while the server starts, fails fast where that cannot help."""
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from psycopg2 import errors
-from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -56,7 +56,7 @@ def connect(url: URL, wait: float) -> Generator[Connection]:
     arguments["options"] = f"{ours} {given}".strip()  # the last one counts
     engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
     event.listen(engine, "connect", _settle, insert=True)  # before SQLAlchemy's own queries
-    with _first_answer(engine.connect, wait) as connection:
+    with _first_answer(engine, wait) as connection:
         driver: Any = connection.connection.driver_connection
         try:
             yield connection
@@ -66,11 +66,11 @@ def connect(url: URL, wait: float) -> Generator[Connection]:
                 connection.invalidate()
 
 
-def _first_answer(open_connection: Callable[[], Connection], wait: float) -> Connection:
+def _first_answer(engine: Engine, wait: float) -> Connection:
     attempts = Attempts(wait, first=0.1, longest=2)
     while True:
         try:
-            return open_connection()
+            return engine.connect()
         except DBAPIError as error:
             found = explain(error)
             if found is None:

@@ -33,12 +33,10 @@ EnvironmentContext._remove_proxy = _remove_own_proxy  # type: ignore[assignment,
 
 
 def this_call() -> EnvironmentContext:
-    """What `alembic.context` stands for in this call of Alembic.
-
-    That name is global to the process: here it stands for whichever call came last.
+    """What `alembic.context` stands for, which is global to the process: the call that came last.
 
     Raises:
-        MigrationError: it stands for another call already.
+        MigrationError: that is another call than this one.
     """
     environment = getattr(alembic.context, "_proxy", None)
     frame = sys._getframe()

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -76,16 +75,14 @@ def problem(table: str, name: str, /, **values: object) -> Problem:
         remedy += entry.get("compose", "")
     if not in_compose and (BACKEND / "testing").is_dir():
         remedy += entry.get("host", "")
-    values |= {"again": AGAIN, "migrate": MIGRATE}
-    values |= {"install": "docker compose build" if in_compose else "install it"}
-    transient = entry.get("transient", False)
-    return Problem(
-        _fill(entry["cause"], values), _fill(remedy, values), ExitCode[entry["exit"]], transient
-    )
+    install = "docker compose build" if in_compose else "install it"
+    values |= {"again": AGAIN, "migrate": MIGRATE, "install": install}
 
+    def filled(text: str) -> str:
+        return re.sub(r"<(\w+)>", lambda name: str(values.get(name[1], name[0])), text).strip()
 
-def _fill(text: str, values: Mapping[str, object]) -> str:
-    return re.sub(r"<(\w+)>", lambda name: str(values.get(name[1], name[0])), text).strip()
+    exit_code, transient = ExitCode[entry["exit"]], entry.get("transient", False)
+    return Problem(filled(entry["cause"]), filled(remedy), exit_code, transient)
 
 
 # A statement may have been cut off within its quotes, so that their end may be missing.

@@ -18,18 +18,11 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import Script
 from sqlalchemy import Connection
 
-from app.migrate.errors import MIGRATE
+from app.migrate.errors import problem
 from app.migrate.fastpath import files_digest
-from app.migrate.queries import HISTORY_TABLE, SQL
+from app.migrate.queries import SQL
 
 log = getLogger(__name__)
-
-_EDITED = (
-    "%s was changed after it was applied to this database, which has what the earlier file did. "
-    "In a database of your own: '%s downgrade %s', then upgrade it again. Elsewhere: restore the "
-    "file (git checkout), and write a new revision; or, if both files do the same, 'stamp heads' "
-    "records it"
-)
 
 
 class Recorder:
@@ -67,7 +60,8 @@ class Recorder:
                 self._insert(connection, script, "upgrade (stamp)")
             else:
                 parent = next(iter(script._versioned_down_revisions), "base")
-                log.warning(_EDITED, Path(script.path).name, MIGRATE, parent)
+                edited = problem("record", "edited", file=Path(script.path).name, parent=parent)
+                log.warning("%s. %s", edited.cause, edited.remedy)
         connection.commit()
         self._since = time.monotonic()
 
@@ -101,8 +95,7 @@ class Recorder:
 
 def has_history(connection: Connection) -> bool:
     """Whether a migration has ever been recorded in this database."""
-    found = connection.exec_driver_sql("SELECT to_regclass(%(name)s)", {"name": HISTORY_TABLE})
-    return found.scalar() is not None
+    return connection.exec_driver_sql("SELECT to_regclass('alembic_history')").scalar() is not None
 
 
 def _is_same(content: bytes, recorded: str) -> bool:
@@ -142,17 +135,16 @@ def _bound(node: ast.stmt) -> set[str]:
 
 def _plain(value: object) -> object:
     """A syntax tree as tuples; what is empty is left out, since it depends on Python's version."""
-    if isinstance(value, list):
-        return [_plain(item) for item in value if not _is_text(item)]
-    if not isinstance(value, ast.AST):
-        return value
-    fields = [(name, _plain(item)) for name, item in ast.iter_fields(value) if name != "returns"]
-    return type(value).__name__, [(name, item) for name, item in fields if item not in (None, [])]
-
-
-def _is_text(node: object) -> bool:
-    """Whether it is a statement that is only a string, as a docstring."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    match value:
+        case list():
+            return [plain for item in value if (plain := _plain(item)) != ()]
+        case ast.Expr(value=ast.Constant()):
+            return ()  # a docstring
+        case ast.AST():
+            fields = [(name, _plain(item)) for name, item in ast.iter_fields(value)]
+            some = [it for it in fields if it[0] != "returns" and it[1] not in (None, [])]
+            return type(value).__name__, some
+    return value
 
 
 def _sha256(content: bytes) -> str:

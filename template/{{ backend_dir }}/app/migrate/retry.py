@@ -54,7 +54,7 @@ def run_with_retries(
 
     Args:
         run: runs the revisions that remain.
-        connection: the one that `run` uses; a failed transaction is rolled back.
+        connection: the one that `run` uses.
         wait: seconds to retry for, from the first failure on.
         may_go_on: whether a second call does what the first left undone.
 
