@@ -384,6 +384,12 @@ SITUATIONS = [
     _settings("MIGRATION_LOCK_WAIT: ", POSTGRES_HOST="127.0.0.1", MIGRATION_LOCK_WAIT="x"),
     Situation(
         "a setting is missing or wrong",
+        "DATABASE_URL has schema, which the drivers of this service cannot follow",
+        SET,
+        url(query={"schema": "public"}),
+    ),
+    Situation(
+        "a setting is missing or wrong",
         r"invalid settings: \.env: 'utf-8' codec can't decode",
         r"save \.env as UTF-8, readable by this user",
         latin_1,
@@ -397,7 +403,6 @@ SITUATIONS = [
         given(ORIGINS="shop.example"),
         args="current",
     ),
-    _option('invalid connection option "schema"', query={"schema": "public"}),
     _option('invalid sslmode value: "maybe"', query={"sslmode": "maybe"}),
     _option('invalid port number: "99999"', port=99999),
     _option('definition of service "gone" not found', query={"service": "gone"}),
