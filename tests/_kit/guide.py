@@ -20,7 +20,7 @@ BLOCK = re.compile(
 VOLATILE = [
     (r"\b\d{8}_\d{4}_", "<date>_"),
     (r"(?<![0-9a-f])[0-9a-f]{12}(?![0-9a-f])", "<revision>"),
-    (r"=+ \d+ passed(?:, \d+ subtests passed)? in [\d.]+s =+", "... passed"),
+    (r"=+ \d+ passed(?:, \d+ (?:subtests passed|deselected))* in [\d.]+s =+", "... passed"),
 ]
 
 

@@ -1,6 +1,5 @@
 """From a copy to a migrated database with two models and back, in the shapes that we support."""
 
-import os
 import re
 import stat
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests._kit.support import CACHE
 from tests.docker.conftest import Service
 
 SOMEBODY = {"uid": 1000, "gid": 1001}
@@ -184,12 +182,6 @@ def test_the_code_may_stand_at_the_top(service: Callable[..., Service]) -> None:
     files = [write_model(shop, table) for table in MODELS]
     files.append(shown(shop, new_revision(shop, "--autogenerate", "-m", "add both")))
     the_suite_is_green(shop)
-    linters = "ruff check . && ruff format --check . && mypy"
-    kept = CACHE / "mypy" / "container"
-    kept.mkdir(parents=True, exist_ok=True)
-    os.chown(kept, shop.uid, shop.gid)
-    words = ["run", "--rm", f"--volume={kept}:/tmp/mypy", "test", "sh", "-c", linters]
-    assert "Success" in shop.compose(*words).stdout
     the_caller_owns_everything(shop, files)
 
 
@@ -226,6 +218,8 @@ def test_code_of_the_mounted_tree_runs_as_its_owner_and_may_do_no_more(
     shop.migrate("revision", "-m", "empty")
     shop.compose("run", "--rm", "test", "true")
     shop.compose("run", "--rm", "test", "python", "-c", "pass")
+    shop.compose("up", "--detach", "--wait")
+    shop.compose("exec", "dev", "python", "-c", "pass")
     seen = (shop.project.backend / "who").read_text().splitlines()
     assert set(seen) == {
         f"{shop.uid}:{shop.gid} home=True capabilities=0 no-new-privileges=1 pids=512 "
@@ -313,39 +307,41 @@ def test_data_outlive_the_container_and_the_server_is_published_on_this_machine_
     assert ports == {"5432/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(shop.port)}]}
 
 
-def test_an_application_starts_after_the_migration_and_never_after_a_broken_one(
+def test_up_succeeds_at_head_and_never_after_a_broken_revision(
     service: Callable[..., Service],
 ) -> None:
-    shop = service()
-    with_application(shop)
+    """Without a service that stays, Compose said either, at random."""
+    shop = service(**SOMEBODY)
+    up = ("up", "--detach", "--wait")
+    shop.compose(*up)
+    migrate, dev = shop.container("migrate"), shop.container("dev")
+    assert migrate.attrs["State"]["FinishedAt"] < dev.attrs["State"]["StartedAt"]
+    for _ in range(3):
+        shop.compose(*up)
     revision = new_revision(shop, "-m", "add nothing")
     good = revision.read_text()
-    revision.write_text(f"{good}\n\ndef upgrade() -> None:\n    raise RuntimeError\n")
-    done = shop.compose("up", "--wait", status=None)
-    assert done.returncode != 0
-    assert shop.container("migrate").attrs["State"]["ExitCode"] == 10
-    assert shop.container("app").attrs["State"]["Status"] == "created"
+    broken = f"{good}\n\ndef upgrade() -> None:\n    raise RuntimeError\n"
+    for stop in ([], ["stop", "--timeout", "1"], ["down", "--timeout", "1"]):
+        if stop:
+            shop.compose(*stop)
+        shop.write(str(revision.relative_to(shop.path)), broken)
+        assert shop.compose(*up, status=None).returncode != 0, stop
+        assert shop.container("migrate").attrs["State"]["ExitCode"] == 10
+    assert shop.container("dev").status == "created"
+    shop.write(str(revision.relative_to(shop.path)), good)
+    shop.compose(*up)
+    assert shop.version() == [revision.name.split("_")[2]]
 
-    revision.write_text(good)
-    shop.compose("up", "--wait")
-    migrate, app = shop.container("migrate"), shop.container("app")
-    assert migrate.attrs["State"]["ExitCode"] == 0
-    assert app.status == "running"
-    assert migrate.attrs["State"]["FinishedAt"] < app.attrs["State"]["StartedAt"]
 
-
-def with_application(service: Service) -> None:
-    """Add a long-running service that wants a migrated database."""
-    service.write(
-        "docker-compose.override.yml",
-        f"""
-services:
-  app:
-    image: {service.project.answers["project_slug"]}-backend
-    command: [sleep, infinity]
-    stop_grace_period: 0s
-    depends_on:
-      migrate:
-        condition: service_completed_successfully
-""",
-    )
+def test_a_shell_and_one_test_are_the_owners(service: Callable[..., Service]) -> None:
+    shop = service(**SOMEBODY)
+    shop.compose("up", "--detach", "--wait")
+    mine = f"uid={shop.uid}(owner) gid={shop.gid} groups={shop.gid}\n"
+    assert shop.compose("exec", "dev", "id").stdout == mine
+    shop.compose("restart", "--no-deps", "--timeout", "1", "dev")
+    assert shop.compose("exec", "dev", "id").stdout == mine
+    assert shop.compose("run", "--rm", "--no-deps", "dev", "id").stdout == mine
+    one = ["-k", "test_no_password_is_shown"]
+    for words in (["exec", "dev", "pytest", *one], ["run", "--rm", "test", *one]):
+        assert "1 passed" in shop.compose(*words).stdout
+    the_caller_owns_everything(shop, [])

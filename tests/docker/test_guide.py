@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests._kit.guide import Command, follow, steps
-from tests._kit.support import free_port
+from tests._kit.support import CACHE, free_port
 from tests.conftest import WORKING_TREE, git
 from tests.docker.conftest import Service
 
@@ -22,6 +22,15 @@ def with_copier(environment: dict[str, str]) -> dict[str, str]:
     }
 
 
+def with_mypys_cache(here: Service) -> None:
+    """Kept from run to run, since most of mypy's time goes into the libraries."""
+    kept = CACHE / "mypy" / "container"
+    kept.mkdir(parents=True, exist_ok=True)
+    override = here.home / "override.yml"
+    override.write_text(f"services: {{dev: {{volumes: ['{kept}:/tmp/mypy']}}}}\n")
+    here.environment["COMPOSE_FILE"] = os.pathsep.join(["docker-compose.yml", str(override)])
+
+
 @pytest.mark.parametrize("name", ["README.md", "alembic/README.md"])
 def test_a_newcomer_sees_what_the_guide_shows(name: str, service: Callable[..., Service]) -> None:
     here = service()
@@ -29,6 +38,7 @@ def test_a_newcomer_sees_what_the_guide_shows(name: str, service: Callable[..., 
     text = (folder / name).read_text(encoding="utf-8")
     commands = [step for step in steps(text) if isinstance(step, Command)]
     assert len(commands) > 5, "the guide has more commands than that"
+    with_mypys_cache(here)
     follow(text, here.path, here.project.backend, with_copier(here.caller["env"]))
 
 

@@ -1,5 +1,6 @@
 """What lands passes its own linters, as rendered and where it stands in the template; so do we."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -128,6 +129,18 @@ def test_compose_accepts_its_file(rendered: Render, backend_dir: str) -> None:
         env=environment(),
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_second_clone_has_a_database_of_its_own(rendered: Render, tmp_path: Path) -> None:
+    if not shutil.which("docker"):
+        cannot_run("no docker command line", "scripts/lab up")
+    volumes = []
+    for folder in ("demo-shop", "demo-shop-2"):
+        clone = shutil.copytree(rendered().path, tmp_path / folder)
+        words = ["docker", "compose", "config", "--format", "json"]
+        found = subprocess.check_output(words, cwd=clone, text=True, env=environment())
+        volumes += [volume["name"] for volume in json.loads(found)["volumes"].values()]
+    assert volumes == ["demo-shop_postgres-18", "demo-shop-2_postgres-18"]
 
 
 @pytest.mark.server

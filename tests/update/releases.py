@@ -167,13 +167,13 @@ def plausible(repository: Path) -> None:
         repository / "copier.yml",
         lambda old: old.replace(
             "\n    {% endif %}\n",
-            "\n    {% endif %}\n    {% if layout < 3 %}\n"
+            "\n    {% endif %}\n    {% if layout < 4 %}\n"
             f"    tests/{moved.name}: [tests/test_renamed.py]\n    {{% endif %}}\n",
         ),
     )
     edit(
         template / "{{ _copier_conf.answers_file }}.jinja",
-        lambda old: old.replace("'layout': 2", "'layout': 3"),
+        lambda old: old.replace("'layout': 3", "'layout': 4"),
     )
     # A check more.
     edit(

@@ -378,13 +378,23 @@ def test_a_renamed_project_keeps_its_database(
     said = updated(capsys, project, project_name="Another Name")
     assert (project / "README.md").read_text().startswith("# Another Name\n")
     after = yaml.safe_load((project / "docker-compose.yml").read_text())
-    assert after["name"] == before["name"]
     postgres = after["services"]["postgres"]
     assert postgres["environment"] == before["services"]["postgres"]["environment"]
     assert "->" not in said
-    # Another slug is another Compose project, whose volumes are new.
+    # Another slug is another role, which the volume's server does not have.
     said = updated(capsys, workshop.project(WORKING_TREE), project_slug="other")
-    assert "demo-shop -> other: Compose names volumes after the project" in said
+    assert "set POSTGRES_USER=demo_shop_user in .env" in said
+    assert "COMPOSE_PROJECT_NAME" not in said
+
+
+def test_a_project_that_compose_named_after_its_slug_keeps_its_volumes_by_a_line(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = workshop.project(WORKING_TREE)
+    answers = project / ANSWERS
+    answers.write_text(answers.read_text().replace("layout: 3", "layout: 2"))
+    commit(project)
+    assert "set COMPOSE_PROJECT_NAME=demo-shop in .env" in updated(capsys, project)
 
 
 def test_ci_is_switched_off_and_on_and_workflows_of_the_users_stay(
