@@ -16,8 +16,9 @@ from tests.docker.conftest import Service
 
 
 def with_copier(environment: dict[str, str]) -> dict[str, str]:
-    """With `copier` on PATH, as a reader has it who renders a project."""
+    """With `copier` and uv on PATH, as a reader has them who renders a project."""
     return environment | {
+        "UV_PYTHON": sys.executable,  # where .python-version asks for one that is not installed
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
     }
 
