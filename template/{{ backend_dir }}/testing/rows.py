@@ -7,6 +7,7 @@ table that takes none stays empty: `Filler.notes` says so, and how to give it ro
 
 import random
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -29,7 +30,7 @@ Examples = Mapping[str, Sequence[str | Mapping[str, Any]]]
 ROWS = 3  # for each table
 TRIES = 400  # combinations for one row
 NO_USE = ("23502", "23503", "P0001")  # not null, foreign key, a trigger: no other value would do
-_TABLES, _DETAILS = Path(__file__).with_suffix(".sql").read_text("utf-8").split(";")
+_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 
 
 class Filler:
@@ -58,12 +59,13 @@ class Filler:
         filled: dict[str, int] = {}
         self.problems = {}
         with database, database.cursor() as cursor:
-            cursor.execute(_TABLES)
+            cursor.execute(_DATA["tables"])
             parts = [f"({oid}, EXISTS (TABLE {name}))" for oid, name in cursor.fetchall()]
             if not parts:
                 return filled
             cursor.execute(f"SELECT * FROM (VALUES {', '.join(parts)}) AS t")
-            cursor.execute(_DETAILS, [[oid for oid, has_rows in cursor.fetchall() if not has_rows]])
+            empty = [oid for oid, has_rows in cursor.fetchall() if not has_rows]
+            cursor.execute(_DATA["details"], [empty])
             tables: list[Any] = [table for (table,) in cursor.fetchall()]
             before = -1
             while before != len(tables):  # a table waits for those that it refers to
@@ -222,25 +224,17 @@ def _first_line(error: psycopg2.Error) -> str:
 
 def _pool(n: int, literals: list[str]) -> list[str]:
     """Texts that look like values of many types, others for each n: those of the CHECKs first."""
-    numbers = [int(text) for text in literals if re.fullmatch(r"-?\d{1,9}", text)]
-    days = [text for text in literals if re.match(r"\d{4}-\d\d-\d\d", text)]
     first = n % max(1, len(literals))
-    words = [text for text in literals if re.fullmatch(r"\w+", text)]
-    return [
-        *literals[first:], *literals[:first],
-        *(f"{day[:8]}{int(day[8:10]) % 27 + n + 1:02}" for day in days),
-        *(str(number + more) for number in numbers for more in (1, -1)),
-        *(text.replace("%", f"a{n}") for text in literals if "%" in text),  # LIKE
-        *(f'{{"{word}": {n}}}' for word in words), *(f"{{{word}}}" for word in words),
-        *(letter * number for number in numbers if number < 1000 for letter in "aA1"),  # length()
-        f"value {n}", f"v{n}", "ft"[n % 2], f"{n + 1}", f"{n}", f"0.{n + 1}", f"2024-01-0{n + 1}",
-        f"00000000-0000-4000-8000-{n:012}", f'{{"a": {n}}}', f"{{{n}}}", f"[{n * 2},{n * 2 + 1})",
-        f"[2024-01-0{n + 1},2024-01-0{n + 2})", f"{{[{n * 2},{n * 2 + 1})}}", f"10.0.0.{n + 1}",
-        f"{n + 1}:00", f"10.0.{n}.0/24", f"08:00:2b:00:00:0{n}", f"08:00:2b:00:00:00:00:0{n}",
-        f"({n},{n})", f"(({n},0),({n},1))", f"{{1,1,{n}}}", f"<({n},0),1>", f"$.a{n}", f"0/{n}",
-        f"{n:05b}", f"{n + 1} hours", f"(a,{n})", f"a=>{n}", f"a.b{n}", f"[{n},{n},{n}]",
-        f"\\x0{n}", f"{{a{n},b}}", ("pg_class", "pg_type", "pg_proc")[n % 3], "<a/>", "ABC"[n % 3],
-        ("ABC", "DEF", "GHI")[n % 3], f"a{n}@b.c", f"https://a.b/{n}", ("EN", "FR", "DE")[n % 3],
-        f"+1555010{n}", f"abc{n}", ("abc", "def", "ghi")[n % 3], f"A{n}", f"AB-1{n}", f"1.2.{n}",
-        f"a_{n}", f"a-{n}", f"/a{n}", f"#a1b2c{n}", ("en", "fr", "de")[n % 3], "en-US", f"1234{n}",
-    ]  # fmt: skip
+    pool = literals[first:] + literals[:first]
+    for text in literals:
+        if re.match(r"\d{4}-\d\d-\d\d", text):
+            pool.append(f"{text[:8]}{int(text[8:10]) % 27 + n + 1:02}")
+        elif re.fullmatch(r"-?\d{1,9}", text):
+            number = int(text)
+            pool += [str(number + 1), str(number - 1)]
+            pool += [letter * number for letter in "aA1" if number < 1000]  # length()
+        elif "%" in text:  # LIKE
+            pool.append(text.replace("%", f"a{n}"))
+        if re.fullmatch(r"\w+", text):
+            pool += [f'{{"{text}": {n}}}', f"{{{text}}}"]
+    return pool + [some[n % len(some)] for some in _DATA["texts"]]

@@ -31,66 +31,37 @@ class _Column(NamedTuple):
 
 
 _SQL = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-# Not schema, or read together with another catalog.
-_OTHER_CATALOGS = re.compile(
-    "pg_(attrdef|depend|description|enum|inherits|init_privs|largeobject.*|seclabel"
-    "|statistic(_ext_data)?|subscription.*|ts_config_map|user_mapping)"
-)
-# Bookkeeping, and what follows from another column.
-_OTHER_COLUMNS = re.compile(
-    "oid|rel(type|filenode|pages|tuples|all.*|has(index|triggers|subclass)|isshared|natts|checks|"
-    "rewrite|.*xid)|att(len|num|typmod|ndims|byval|align|cacheoff|hasmissing|isdropped|missingval)"
-    "|typ(relid|defaultbin|typmod)"
-)
-_USUALLY_TRUE = {"relispopulated", "indisvalid", "indisready", "conislocal", "attislocal"}
 _TABLES = {"table", "view", "materialized view", "foreign table", "type"}
 _PARTS = {"column", "column order", "constraint", "index", "policy", "rule", "trigger"}
 
 
-def _identity(catalog: str, value: str, part: str = "0") -> str:
-    """The server's name for an object, without `public.` and `pg_catalog.`."""
-    name = f"(pg_identify_object({catalog}, {value}, {part})).identity"
-    return rf"regexp_replace({name}, '\m(public|pg_catalog)\.', '', 'g')"
-
-
-def _reference(value: str, target: str) -> str:
-    """The name of the object that an OID stands for; NULL for none."""
-    if target == "pg_authid":
-        return f"coalesce(nullif({value}, 0)::regrole::text, 'PUBLIC')"
-    none = 100 if target == "pg_collation" else 0  # the default collation
-    return _identity(f"'{target}'::regclass", f"nullif({value}::oid, {none})")
-
-
 def _line(column: _Column, prefix: str, relation: str) -> str:
     """The line, or the lines, of a column; NULL for none."""
-    name, label = column.name, column.name.removeprefix(prefix).removeprefix("is")
-    label = _SQL["labels"].get(name) or re.sub("(fdw)?options$", "option", label) or name
-    value = f"{name}::text"
+    name, kind, value = column.name, column.type, column.name
     if name in _SQL["lines"]:
         return str(_SQL["lines"][name])
-    if column.type == "boolean":
-        no = name in _USUALLY_TRUE
-        return f"CASE WHEN {'NOT ' * no}{name} THEN '{'not ' * no}{label}' END"
-    if column.type == "text[]":  # Debian's 17.12 keeps an option of its own
-        return rf"""(SELECT string_agg('{label} ' || x, E'\n' ORDER BY x)
-            FROM unnest({name}) AS x WHERE NOT starts_with(x, 'pg_attver='))"""
-    if column.relation:
-        value = f"""(SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
-            WHERE attrelid = {column.relation} AND attnum = ANY ({name}))"""
-    elif column.target and column.type in ("oid[]", "oidvector"):
-        value = f"(SELECT string_agg(x, ', ' ORDER BY x) FROM unnest({name}) AS o, LATERAL"
-        value += f" (SELECT {_reference('o', column.target)}) AS u (x))"
-    elif column.target or column.type == "regproc":
-        value = _reference(name, column.target or "pg_proc")
-    elif column.type == "pg_node_tree":
-        value = f"pg_get_expr({name}, {relation})"
-    elif column.type == '"char"':
-        words = _SQL["codes"].get(name, {})
-        cases = " ".join(f"WHEN '{code}' THEN '{word}'" for code, word in words.items())
-        value = f"nullif(CASE {name} WHEN '' THEN NULL {cases} ELSE {value} END, 'default')"
-    elif column.type in ("smallint", "integer"):
-        value = f"nullif({name}, -1)"
-    return f"'{label} ' || {value}"
+    label = name.removeprefix(prefix).removeprefix("is")
+    if re.fullmatch(_SQL["usually_true"], name):
+        kind = "usually true"
+    elif column.relation:
+        kind, relation = "numbers", column.relation
+    elif column.target and kind in ("oid[]", "oidvector"):
+        kind, value = "references", "value"
+    elif column.target or kind == "regproc":
+        kind = "reference"
+    words = _SQL["codes"].get(name, {})
+    to_role = column.target == "pg_authid"
+    return str(_SQL["types"].get(kind, _SQL["types"]["any"])).format(
+        name=name,
+        label=_SQL["labels"].get(name) or re.sub("(fdw)?options$", "option", label) or name,
+        relation=relation,
+        cases=" ".join(f"WHEN '{code}' THEN '{word}'" for code, word in words.items()),
+        reference=_SQL["reference_to_role" if to_role else "reference"].format(
+            target=column.target or "pg_proc",
+            value=value,
+            none=100 if column.target == "pg_collation" else 0,  # the default collation
+        ),
+    )
 
 
 def _lines(columns: list[_Column]) -> list[str]:
@@ -106,7 +77,7 @@ def _lines(columns: list[_Column]) -> list[str]:
         if it.name in _SQL["lines"]
         or (
             re.fullmatch(others, it.name)
-            and not (_OTHER_COLUMNS.fullmatch(it.name) or it.name in said)
+            and not (re.fullmatch(_SQL["other_columns"], it.name) or it.name in said)
             and it.type != "aclitem[]"
             and (it.target != "pg_namespace" or it.name in _SQL["labels"])
         )
@@ -121,42 +92,31 @@ def _branches(columns: list[_Column]) -> str:
     for catalog in sorted(main):
         rows = catalogs[catalog]
         to = {row.target: row.name for row in reversed(rows) if row.type == "oid"}
-        class_, id_, part = "c.tableoid", "c.oid", "0"
-        if catalog == "pg_attribute":  # a column is a part of its table
-            class_, id_, part = "r.tableoid", "attrelid", "attnum"
-            to |= {"pg_namespace": "relnamespace", "pg_authid": "relowner"}
-        namespace = to.get("pg_namespace", "c.oid" if catalog == "pg_namespace" else "NULL")
-        where = "c.oid >= 16384"  # the first OID that is not the system's
-        if namespace != "NULL":
-            where += f" AND {namespace} IN (SELECT * FROM ours)"
-        lines, joins = _lines(rows), ""
+        fields = {
+            "class": "c.tableoid",
+            "id": "c.oid",
+            "part": "0",
+            "kind": "(pg_identify_object(c.tableoid, c.oid, 0)).type",
+            "namespace": to.get("pg_namespace", "NULL"),
+            "owner": to.get("pg_authid", "NULL"),
+            "acl": next((row.name for row in rows if row.type == "aclitem[]"), "NULL::aclitem[]"),
+            "acl_type": "NULL",
+            "source": f"{catalog} c",
+            "where": "c.oid >= 16384",  # the first OID that is not the system's
+            "joins": "",
+        } | _SQL["catalogs"].get(catalog, {})
+        lines = _lines(rows)
         for more in catalogs.values():
             if more[0].catalog not in main and more[0].target == catalog:
                 lines += _lines(more)
-                joins += f" LEFT JOIN {more[0].catalog} ON {more[0].name} = c.oid"
-        kind = f"(pg_identify_object({class_}, {id_}, {part})).type"
-        name = identity = _identity(class_, id_, part)
+                fields["joins"] += f" LEFT JOIN {more[0].catalog} ON {more[0].name} = c.oid"
+        identity = name = _SQL["identity"].format(**fields)
         plain = next((row.name for row in rows if row.type == "name"), None)
         if plain and "pg_class" in to:
             name = f"{to['pg_class']}::regclass || '.' || quote_ident({plain})"
-        acl_type, owner = _SQL["acl_types"].get(catalog, "NULL"), to.get("pg_authid", "NULL")
-        fields = {
-            "class": class_,
-            "id": id_,
-            "part": part,
-            "kind": _SQL["kinds"].get(catalog, kind),
-            "name": _SQL["names"].get(catalog, name),
-            "lines": ", ".join(lines),
-            "acl": next((row.name for row in rows if row.type == "aclitem[]"), "NULL::aclitem[]"),
-            "usual": f"acldefault({acl_type}, {owner})",
-            "source": _SQL["sources"].get(catalog, f"{catalog} c"),
-            "joins": joins,
-            "where": _SQL["where"].get(catalog, where),
-            "namespace": namespace,
-            "identity": identity,
-        }
+        fields = {"name": name, "identity": identity, "lines": ", ".join(lines)} | fields
         branches.append(_SQL["objects"].format(**fields))
-        if acl_type != "NULL":
+        if fields["acl_type"] != "NULL":
             branches.append(_SQL["privileges"].format(**fields))
     return "\n    UNION ALL".join(branches)
 
@@ -174,7 +134,8 @@ def catalog_reader(url: URL) -> Generator[Callable[[], Catalog]]:
         if version not in _queries:
             cursor.execute(_SQL["columns"])
             columns = [_Column(*row) for row in cursor.fetchall()]
-            columns = [it for it in columns if not _OTHER_CATALOGS.fullmatch(it.catalog)]
+            other = re.compile(_SQL["other_catalogs"])
+            columns = [it for it in columns if not other.fullmatch(it.catalog)]
             _queries[version] = _SQL["schema"].replace("/* catalogs */", _branches(columns))
         cursor.execute("SET plan_cache_mode = force_generic_plan")
         cursor.execute(f"PREPARE catalog AS {_queries[version]}")
