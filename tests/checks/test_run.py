@@ -15,7 +15,7 @@ from sqlalchemy import URL
 
 from tests._kit.forks import forks
 from tests._kit.revision import write_revision
-from tests._kit.support import environment, execute
+from tests._kit.support import environment, execute, run, template_module
 from tests.conftest import Project, Render
 
 pytestmark = pytest.mark.server
@@ -151,8 +151,6 @@ def test_a_runs_variables_are_gone_after_it(rendered: Render, own_server: URL) -
 
 # --- only what carries our mark is dropped -------------------------------------------------------
 
-MARKED = "made by the tests, which may drop it: "
-
 
 def test_only_what_bears_the_mark_of_a_dead_run_is_dropped(
     rendered: Render, own_server: URL
@@ -170,7 +168,8 @@ def test_only_what_bears_the_mark_of_a_dead_run_is_dropped(
     for name in (*lookalikes, renamed, dead, alive, in_use):
         execute(own_server, f'CREATE DATABASE "{name}"')
     for name, mark in {renamed: dead, dead: dead, alive: alive, in_use: in_use}.items():
-        execute(own_server, f"COMMENT ON DATABASE {name} IS '{MARKED}{mark}'")
+        limit = template_module("testing.databases").mark(mark)
+        execute(own_server, f"ALTER DATABASE {name} CONNECTION LIMIT {limit}")
     running = psycopg2.connect(text(own_server), application_name="test_runcccccccc")
     working = psycopg2.connect(text(own_server.set(database=in_use)))
     before = names(own_server)
@@ -224,6 +223,38 @@ def test_what_a_killed_run_left_is_dropped_by_the_next(render: Render, own_serve
     while names(own_server) != before and time.monotonic() < deadline:  # its sessions have to end
         code, output = suite(project, "tests/test_database.py", TEST_DATABASE_URL=given)
         assert code == 0, output
+    assert names(own_server) == before
+
+
+KILLED = """\
+import os, signal, sys
+from sqlalchemy import make_url
+from testing.databases import create_database
+
+def end(frame, event, function, sent=[0]):
+    sent[0] += event == "c_return" and function.__name__ == "execute"
+    if sent[0] == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.setprofile(end)
+create_database(make_url(sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("statements", [1, 2])
+def test_a_run_killed_while_it_makes_a_database_leaves_none_without_our_mark(
+    rendered: Render, own_server: URL, statements: int
+) -> None:
+    before, name = names(own_server), "test_runeeeeeeee_main_own"
+    done = run(
+        rendered().backend, "-c", KILLED, text(own_server), name, str(statements), program="python"
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert names(own_server) == before | {name}
+    deadline = time.monotonic() + 60
+    databases = template_module("testing.databases")
+    while names(own_server) != before and time.monotonic() < deadline:  # its session has to end
+        databases.drop_leftovers(own_server, "test_runffffffff")
     assert names(own_server) == before
 
 

@@ -68,9 +68,10 @@ def reports(output: str) -> dict[str, str]:
     return texts
 
 
-def suite(project: Project, server: URL, *words: str) -> tuple[int, str]:
+def suite(project: Project, server: URL, *words: str, **variables: str) -> tuple[int, str]:
     """Run the project's own tests on our server."""
-    given = environment(TEST_DATABASE_URL=server.render_as_string(hide_password=False))
+    variables["TEST_DATABASE_URL"] = server.render_as_string(hide_password=False)
+    given = environment(**variables)
     options = ["-q", "-p", "no:cacheprovider"]
     done = forks().run("pytest", [*options, *words], project.backend, given)
     return done.returncode, done.stdout + done.stderr
@@ -314,8 +315,9 @@ def test_the_code_that_a_drift_comes_with_fixes_it(render: Render, server: URL) 
     (project.backend / "app" / "models" / "place.py").write_text(BEHIND_MODELS)
     write_revision(project.backend, "behind", "baseline", BEHIND, "DROP TABLE places")
     drift = "testing/drift.py"
-    code, output = suite(project, server, drift)
+    code, output = suite(project, server, drift, MIGRATE_COMMAND="docker compose run --rm migrate")
     assert code == 1
+    assert 'docker compose run --rm migrate revision --autogenerate -m "what changed"' in output
     told = re.search(r"would generate:\n(.*?)\nE? *Write the rest", output, re.DOTALL)
     assert told, output
     code_told = "\n".join(line.removeprefix("E").strip() for line in told[1].splitlines())

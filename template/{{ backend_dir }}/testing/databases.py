@@ -5,6 +5,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import psycopg2
 from alembic import command
@@ -17,17 +18,25 @@ from app.core.urls import for_driver
 
 BACKEND = Path(__file__).resolve().parents[1]
 PSYCOPG2: Any = make_url("postgresql+psycopg2://").get_dialect()()
-# The comment on a database that may be dropped, before its name: a name alone proves nothing.
-MARK = "made by the tests, which may drop it: "
 made: set[str] = set()  # the databases that this process made, and has not dropped
-# Of this run, or of one that has no session, neither by its name nor in one of its databases.
+# What may be ours, of this run or of one that has no session, neither by its name nor in one of its
+# databases.
 _LEFTOVERS = """
-    SELECT datname FROM pg_database d
-    WHERE shobj_description(oid, 'pg_database') = %s || datname AND pg_has_role(datdba, 'USAGE')
-    AND datname ~ '^test_run[0-9a-f]{8}_' AND (left(datname, 16) = %s OR NOT EXISTS (
+    SELECT datname, datconnlimit FROM pg_database d
+    WHERE datname ~ '^test_run[0-9a-f]{8}_' AND pg_has_role(datdba, 'USAGE')
+    AND (left(datname, 16) = %s OR NOT EXISTS (
         SELECT FROM pg_stat_activity a
         WHERE left(d.datname, 16) IN (application_name, left(a.datname, 16))))
 """
+
+
+def mark(name: str) -> int:
+    """The connection limit of a database that may be dropped: a name alone proves nothing.
+
+    More than any server has connections, and of each name its own. CREATE DATABASE itself sets it,
+    so that there is no moment without, and a copy does not inherit it.
+    """
+    return 2**30 + crc32(name.encode()) % 2**30
 
 
 def connect(url: URL, **options: Any) -> Connection:
@@ -60,11 +69,10 @@ _SETTINGS = """
 def create_database(server: URL, name: str, template: str = "template0") -> URL:
     """Create a database that bears our mark, as a copy of `template`; returns its URL."""
     # A file copy is quicker than wal_log in memory.
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
-    mark = sql.SQL("COMMENT ON DATABASE {} IS {}")
+    create = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy CONNECTION LIMIT {}"
+    words = sql.Identifier(name), sql.Identifier(template), sql.Literal(mark(name))
     with closing(connect(server)) as connection, connection.cursor() as cursor:
-        cursor.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
-        cursor.execute(mark.format(sql.Identifier(name), sql.Literal(MARK + name)))
+        cursor.execute(sql.SQL(create).format(*words))
         made.add(name)
         cursor.execute(_SETTINGS, [name, template])
         for setting, value, says_so in cursor.fetchall():
@@ -75,7 +83,7 @@ def create_database(server: URL, name: str, template: str = "template0") -> URL:
 
 def drop_leftovers(server: URL, run: str) -> list[str]:
     """Drop the databases with our mark that are this run's or a dead one's; returns their names."""
-    names = [name for (name,) in execute(server, _LEFTOVERS, MARK, run)]
+    names = [name for name, limit in execute(server, _LEFTOVERS, run) if limit == mark(name)]
     for name in names:
         drop_database(server, name)
     return names

@@ -18,11 +18,13 @@ from sqlalchemy.schema import CreateSchema
 
 from app.core.database import Base
 from app.migrate.autogenerate import include_name
+from app.migrate.errors import MIGRATE
 from testing.databases import Alembic, copy_of
 from testing.schema import Catalog, catalog, difference, tables
 
-# What models can say in full. Of anything else they only may have some, which revisions then need.
-OF_MODELS = {"table", "column", "column order", "constraint", "index", "type", "sequence"}
+# What models can say in full. Of anything else they only may have some, which revisions then need;
+# a type that a column used would be a difference of that column.
+OF_MODELS = {"table", "column", "column order", "constraint", "index", "sequence"}
 # Lines of a definition that only revisions can make.
 OF_REVISIONS = re.compile(
     r"owner |(not )?granted |row security|replica identity |storage |compression |statistics "
@@ -32,8 +34,9 @@ BY_DEFAULT = re.compile(r"owner |(not )?granted ")  # what a new table gets from
 TYPES = """
     SELECT DISTINCT coalesce(e.oid, t.oid)::regtype::text
     FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid LEFT JOIN pg_type e ON e.oid = t.typelem
-    WHERE attrelid = to_regclass(:table) AND coalesce(e.typtype, t.typtype) IN ('d', 'e')
-      AND coalesce(e.oid, t.oid) NOT IN (SELECT objid FROM pg_depend WHERE deptype = 'e')
+    WHERE attrelid = ANY (SELECT to_regclass(unnest(:names))) AND
+      coalesce(e.typtype, t.typtype) IN ('d', 'e') AND
+      coalesce(e.oid, t.oid) NOT IN (SELECT objid FROM pg_depend WHERE deptype = 'e')
 """
 
 
@@ -54,14 +57,17 @@ def drift(head: URL, metadata: MetaData) -> tuple[list[str], list[str]]:
     """The differences that matter, and those that are worth a note."""
     found = catalog(head)
     with copy_of(head, "models") as url:
-        if problem := make_tables_of_models(url, metadata, judged_tables(found)):
-            return [problem], []
+        try:
+            make_tables_of_models(url, metadata, judged_tables(found))
+        except Exception as error:
+            cause = str(getattr(error, "orig", error)).strip().splitlines()[0]
+            return [f"create_all() fails: {cause}"], []
         made = catalog(url)
     lines, notes = compare(simplified(found), simplified(made))
     words = {"lost: ": "only in the migrated database: ", "left over: ": "only in the models: "}
     for old, new in words.items():
         lines = [re.sub(f"^{old}", new, line) for line in lines]
-    return [line.replace(": relation ", ": table ", 1) for line in lines], notes
+    return lines, notes
 
 
 def judged_tables(catalog: Catalog) -> set[str]:
@@ -75,64 +81,54 @@ def judged_tables(catalog: Catalog) -> set[str]:
     return names
 
 
-def make_tables_of_models(url: URL, metadata: MetaData, old_tables: set[str]) -> str:
+def make_tables_of_models(url: URL, metadata: MetaData, old_tables: set[str]) -> None:
     """On a copy of head, replace the tables of the models by what create_all() makes of them.
 
     On a copy, because they may need what revisions made: an extension, a function in a default.
     """
     engine = create_engine(url.set(drivername="postgresql+psycopg2"), poolclass=NullPool)
     prepare = engine.dialect.identifier_preparer
-    try:
-        with engine.begin() as connection:
-            names = {prepare.format_table(table) for table in metadata.tables.values()} | old_tables
-            types: set[str] = set()
-            for name in names:
-                types.update(connection.scalars(text(TYPES), {"table": name}))
-            for name in names:
-                connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name} CASCADE")
-            for name in types:
-                connection.exec_driver_sql(f"DROP TYPE IF EXISTS {name} CASCADE")
-            for sequence in metadata._sequences.values():
-                name = prepare.format_sequence(sequence)
-                connection.exec_driver_sql(f"DROP SEQUENCE IF EXISTS {name} CASCADE")
-            for schema in {table.schema for table in metadata.tables.values()} - {None}:
-                # That one is missing is then a difference.
-                connection.execute(CreateSchema(str(schema), if_not_exists=True))
-            metadata.create_all(connection)
-    except Exception as error:
-        cause = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        return f"create_all() fails: {cause}"
-    finally:
-        engine.dispose()
-    return ""
+    names = {prepare.format_table(table) for table in metadata.tables.values()} | old_tables
+    sequences = map(prepare.format_sequence, metadata._sequences.values())
+    with engine.begin() as connection:
+        types = connection.scalars(text(TYPES), {"names": [*names]}).all()
+        for kind, some in (("TABLE", names), ("TYPE", types), ("SEQUENCE", sequences)):
+            for name in some:
+                connection.exec_driver_sql(f"DROP {kind} IF EXISTS {name} CASCADE")
+        for schema in {table.schema for table in metadata.tables.values()} - {None}:
+            # That one is missing is then a difference.
+            connection.execute(CreateSchema(str(schema), if_not_exists=True))
+        metadata.create_all(connection)
 
 
 def simplified(catalog: Catalog) -> Catalog:
     """Without what nobody chose: names that the server gives after a table's or column's own."""
-    result: Catalog = {}
-    names: dict[str, str] = {}  # of sequences that belong to a column
-    for (kind, name), definition in catalog.items():
-        if kind == "sequence" and (found := re.search(r"(owned by|identity of) (.*)", definition)):
-            names[name] = f"of {found[2]}"
-    for (kind, name), definition in catalog.items():
-        if kind == "constraint" and definition.startswith("NOT NULL "):
-            continue  # the column says so too
-        own_name = names.get(name, name) if kind == "sequence" else name
-        result[kind, own_name] = re.sub(
-            r"nextval\('(.*)'::regclass\)",
-            lambda found: f"nextval('{names.get(found[1], found[1])}')",
-            definition,
+    owner = re.compile(r"(?:owned by|identity of) (.*)")
+    names = {  # of sequences that belong to a column
+        name: f"of {found[1]}"
+        for (kind, name), definition in catalog.items()
+        if kind == "sequence" and (found := owner.search(definition))
+    }
+
+    def renamed(found: re.Match[str]) -> str:
+        return f"nextval('{names.get(found[1], found[1])}')"
+
+    return {
+        (kind, names.get(name, name) if kind == "sequence" else name): re.sub(
+            r"nextval\('(.*)'::regclass\)", renamed, definition
         )
-    return result
+        for (kind, name), definition in catalog.items()
+        if not (kind == "constraint" and definition.startswith("NOT NULL "))  # the column says it
+    }
 
 
 def compare(revisions: Catalog, models: Catalog) -> tuple[list[str], list[str]]:
     """The differences that matter, and those that are worth a note."""
-    revisions, models = dict(revisions), dict(models)
-    for key in [*revisions.keys() - models.keys()]:
-        if is_of_revisions(key, revisions, models):
-            del revisions[key]
-    notes = []
+    of_revisions = {
+        key for key in revisions if key not in models and is_of_revisions(key, revisions, models)
+    }
+    revisions = {key: it for key, it in revisions.items() if key not in of_revisions}
+    models, notes = dict(models), []
     for key in revisions.keys() & models.keys():
         kind, name = key
         old, new = revisions[key].splitlines(), models[key].splitlines()
@@ -152,15 +148,12 @@ def compare(revisions: Catalog, models: Catalog) -> tuple[list[str], list[str]]:
 def is_of_revisions(key: tuple[str, str], revisions: Catalog, models: Catalog) -> bool:
     """Whether something that only the revisions make is theirs alone to make."""
     kind, name = key
-    if kind not in OF_MODELS:
+    is_of_table = kind != "sequence" or name.startswith("of ")
+    if kind not in OF_MODELS or not is_of_table:
         return True
-    if kind == "type":
-        return True  # if a column used it, that would be a difference
-    if kind == "sequence" and not name.startswith("of "):
-        return True
-    table = name if kind in {"table", "column order"} else name.rpartition(".")[0]
-    if kind == "sequence":
-        table = name.removeprefix("of ").rpartition(".")[0]
+    table = name.removeprefix("of ")
+    if kind not in {"table", "column order"}:
+        table = table.rpartition(".")[0]
     if table in judged_tables(revisions):
         return kind == "index" and "part of " in revisions[key]
     # Of a view, a partition, or a table that env.py leaves out; domains have constraints too.
@@ -176,7 +169,7 @@ def operations(head: URL) -> list[str]:
         assert script.upgrade_ops
         code = render_python_code(script.upgrade_ops).splitlines()
         lines = [line for line in code if line.strip() and not line.strip().startswith("#")]
-        command = 'alembic revision --autogenerate -m "what changed"'
+        command = f'{MIGRATE} revision --autogenerate -m "what changed"'
         return [f"{command} would generate:", *lines, "Write the rest by hand, with op.execute()."]
     except Exception as error:
         return [f"(autogenerate fails: {error})"]
