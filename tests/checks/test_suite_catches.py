@@ -71,7 +71,7 @@ def reports(output: str) -> dict[str, str]:
 def suite(project: Project, server: URL, *words: str, **variables: str) -> tuple[int, str]:
     """Run the project's own tests on our server."""
     variables["TEST_DATABASE_URL"] = server.render_as_string(hide_password=False)
-    given = environment(**variables)
+    given = environment(None, **variables)
     options = ["-q", "-p", "no:cacheprovider"]
     done = forks().run("pytest", [*options, *words], project.backend, given)
     return done.returncode, done.stdout + done.stderr

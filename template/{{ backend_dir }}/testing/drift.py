@@ -34,7 +34,7 @@ BY_DEFAULT = re.compile(r"owner |(not )?granted ")  # what a new table gets from
 TYPES = """
     SELECT DISTINCT coalesce(e.oid, t.oid)::regtype::text
     FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid LEFT JOIN pg_type e ON e.oid = t.typelem
-    WHERE attrelid = ANY (SELECT to_regclass(unnest(:names))) AND
+    WHERE attrelid = ANY (SELECT to_regclass(unnest(CAST(:names AS text[])))) AND
       coalesce(e.typtype, t.typtype) IN ('d', 'e') AND
       coalesce(e.oid, t.oid) NOT IN (SELECT objid FROM pg_depend WHERE deptype = 'e')
 """
