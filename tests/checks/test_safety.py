@@ -130,10 +130,10 @@ def plant(project: Project, cases: dict[str, Case]) -> None:
 
 def suite(project: Project, server: URL, *words: str) -> str:
     """Run the project's own test of safety; returns what it printed."""
-    test = "testing/safety.py"
+    test = [] if "testing/safety.py" in words else ["testing/safety.py"]
     given = environment(TEST_DATABASE_URL=server.render_as_string(hide_password=False))
     options = ["-q", "-p", "no:cacheprovider"]
-    done = forks().run("pytest", [*options, test, *words], project.backend, given)
+    done = forks().run("pytest", [*options, *test, *words], project.backend, given)
     return done.stdout + done.stderr
 
 
@@ -198,7 +198,7 @@ def test_a_new_value_of_an_enum_is_not_used_where_it_is_added(render: Render, se
 op.execute("ALTER TYPE mood ADD VALUE 'new'")
 op.execute("UPDATE users SET feels = 'new' WHERE id = 1")"""
     plant(project, {"enum": Case("enum", body)})
-    assert found(suite(project, server)) == {"enum": {"uses-new-enum-value"}}
+    assert found(suite(project, server)) == {"enum": {"fails", "uses-new-enum-value"}}
 
 
 def test_a_revision_that_cannot_be_run_is_named(render: Render, server: URL) -> None:
@@ -325,14 +325,33 @@ def test_the_code_of_a_message_is_a_good_revision(render: Render, server: URL, o
     assert found(output) == {}
 
 
-def test_a_revision_that_cannot_be_run_fails_one_test(render: Render, server: URL) -> None:
+@pytest.mark.parametrize("words", [["testing/reversible.py"], ["testing/reversible.py", "-n", "2"]])
+def test_a_revision_that_cannot_be_run_fails_one_test(
+    render: Render, server: URL, words: list[str]
+) -> None:
     project = render()
-    plant(
-        project, {"broken": Case("", 'op.execute("ALTER TABLE users ALTER nothing TYPE bigint")')}
-    )
-    output = suite(project, server, "testing/reversible.py")
-    assert re.search(r"SKIPPED .*case_broken\.py:15: upgrade\(\) fails", output)
+    body = """\
+op.execute("ALTER TYPE mood ADD VALUE 'new'")
+op.execute("UPDATE users SET feels = 'new' WHERE id = 1")"""
+    plant(project, {"broken": Case("", body)})
+    output = suite(project, server, *words)
+    assert re.search(r"(?m)^SKIPPED .*case_broken\.py:16: upgrade\(\) fails", output)
+    assert len(re.findall(r"(?m)^FAILED", output)) == 1
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("first", ["reversible", "safety"])
+def test_a_revision_that_fails_in_the_audit_alone_is_a_failure(
+    render: Render, server: URL, first: str
+) -> None:
+    project = render()
+    alone = "IF current_database() ~ 'audit' THEN RAISE 'not here'; END IF"
+    plant(project, {"alone": Case("", f'op.execute("DO $$ BEGIN {alone}; END $$")')})
+    files = sorted(["testing/reversible.py", "testing/safety.py"], reverse=first == "safety")
+    output = suite(project, server, *files)
+    assert re.findall(r"(?m)^FAILED testing/(\w+)", output) == ["safety"]
+    assert found(output)["alone"] == {"fails"}
+    assert "SKIPPED" not in output
 
 
 @pytest.mark.parametrize(("backend_dir", "words"), [("backend", []), (".", ["-n", "2"])])

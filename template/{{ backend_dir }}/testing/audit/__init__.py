@@ -14,7 +14,7 @@ from sqlalchemy import URL
 
 from testing.audit.compatibility import Fact, compare, snapshot
 from testing.audit.locks import OPTIONS, Watch
-from testing.audit.messages import Report
+from testing.audit.messages import Finding, Report
 from testing.audit.statements import Statement
 from testing.databases import connect, copy_of
 from testing.revisions import Steps, failure, sqlstate, unreleased
@@ -27,8 +27,8 @@ WHERE oid >= 16384 AND relkind = 'r' AND pg_relation_size(oid) = 0
 """
 
 
-def run(origin: URL, filler: Filler) -> list[Report]:
-    """Reports on revisions, oldest first, up to one that cannot be applied.
+def run(origin: URL, filler: Filler) -> tuple[list[Report], str]:
+    """Reports on revisions, oldest first, and why the one after them cannot be applied, if so.
 
     Generated rows know no business rules. A revision that fails on them runs on `bare`, where only
     revisions have put rows; the next ones go on from there, with generated rows.
@@ -56,19 +56,16 @@ def run(origin: URL, filler: Filler) -> list[Report]:
                         database.steps.upgrade(earlier)
                     reports.append(database.audit(script, dict.fromkeys(database.empty(), why)))
                 except Exception as error:
-                    return [*reports, _failed(script, error)]
-    return reports
+                    return reports, _failure(script, error)
+    return reports, ""
 
 
-def _failed(script: Script, error: Exception) -> Report:
-    """The report on a revision that cannot be applied."""
-    text = failure(script, "upgrade", error)
+def _failure(script: Script, error: Exception) -> str:
+    said = failure(script, "upgrade", error)
     if sqlstate(error) == _UNSAFE_ENUM_USE:
-        report = Report(script)
-        statement = getattr(error, "statement", None) or "(unknown)"
-        report.add("uses-new-enum-value", Statement(text.partition(": ")[0], statement))
-        text = str(report.findings[0])
-    return Report(script, failure=text)
+        statement = Statement(said.partition(": ")[0], getattr(error, "statement", None) or "?")
+        said += f"\n{Finding('uses-new-enum-value', statement)}"
+    return said
 
 
 @contextmanager

@@ -25,8 +25,8 @@ class Finding:
 
     hazard: str
     statement: Statement
-    what: str  # the table, or whatever it is about
-    blocked: str  # "writes to <table>", "reads and writes of <table>"
+    what: str = ""  # the table, or whatever it is about
+    blocked: str = ""  # "writes to <table>", "reads and writes of <table>"
 
     def __str__(self) -> str:
         message, names = self._message()
@@ -66,7 +66,6 @@ class Report:
 
     script: Script
     findings: list[Finding] = field(default_factory=list)
-    failure: str = ""  # why it cannot be run
     without_rows: dict[str, str] = field(default_factory=dict)  # tables it touched -> why
 
     def add(self, hazard: str, statement: Statement, what: str = "", blocked: str = "") -> None:
