@@ -16,11 +16,12 @@ from testing.audit.compatibility import Fact, compare, snapshot
 from testing.audit.locks import OPTIONS, Watch
 from testing.audit.messages import Finding, Report
 from testing.audit.statements import Statement
-from testing.databases import connect, copy_of
+from testing.databases import connect, copy_of, execute
 from testing.revisions import Steps, failure, sqlstate, unreleased
 from testing.rows import Filler
 
 _UNSAFE_ENUM_USE = "55P04"
+# Tables that have never had a row.
 _EMPTY = """
 SELECT oid::regclass::text FROM pg_class
 WHERE oid >= 16384 AND relkind = 'r' AND pg_relation_size(oid) = 0
@@ -31,10 +32,8 @@ def run(origin: URL, filler: Filler) -> tuple[list[Report], str]:
     """Reports on revisions, oldest first, and why the one after them cannot be applied, if so.
 
     Generated rows know no business rules. A revision that fails on them runs on `bare`, where only
-    revisions have put rows; the next ones go on from there, with generated rows.
-
-    Args:
-        origin: a database at what is released, of which copies are made.
+    revisions have put rows; the next ones go on from there, with generated rows. `origin` is a
+    database at what is released, of which copies are made.
     """
     scripts, reports = unreleased(), list[Report]()
     with copy_of(origin, "audit") as bare:
@@ -54,7 +53,8 @@ def run(origin: URL, filler: Filler) -> tuple[list[Report], str]:
                 try:
                     for earlier in scripts[start : len(reports)]:
                         database.steps.upgrade(earlier)
-                    reports.append(database.audit(script, dict.fromkeys(database.empty(), why)))
+                    empty = {name: why for (name,) in execute(bare, _EMPTY)}
+                    reports.append(database.audit(script, empty))
                 except Exception as error:
                     return reports, _failure(script, error)
     return reports, ""
@@ -99,9 +99,3 @@ class _Database:
             name: why for name, why in without_rows.items() if name in watch.touched
         }
         return report
-
-    def empty(self) -> list[str]:
-        """The tables that have never had a row."""
-        with self.observer.cursor() as cursor:
-            cursor.execute(_EMPTY)
-            return [name for (name,) in cursor]

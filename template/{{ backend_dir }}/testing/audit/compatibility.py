@@ -47,7 +47,8 @@ def compare(
     for (hazard, statement), what in found.items():
         if hazard == "requires-value" and says(statement.text, r"\bADD\b"):
             # Where it succeeds there are no rows to read.
-            report.drop("blocks-while-reading", statement.place)
+            read = ("blocks-while-reading", statement)
+            report.findings = [it for it in report.findings if (it.hazard, it.statement) != read]
         report.add(hazard, statement, " and ".join(dict.fromkeys(what)))
 
 
@@ -63,11 +64,10 @@ def _hazards(before: list[Fact], after: list[Fact]) -> Iterator[Fact]:
 
 def _origin(fact: Fact, statements: list[Statement]) -> Statement | None:
     """The last statement that names it, at best with its table and the verb of the hazard."""
-    own, *table = fact.names
 
     def fits(statement: Statement) -> tuple[bool, ...]:
         verb = says(statement.text, MESSAGES[fact.hazard][-1]["verb"])
-        named, table_named = (mentions(statement.text, name) for name in (own, (table or [own])[0]))
-        return named and verb, named and verb and table_named, named, verb
+        named, table = (mentions(statement.text, fact.names[number]) for number in (0, -1))
+        return named and verb, named and verb and table, named, verb
 
     return max(reversed(statements), key=fits, default=None)

@@ -6,7 +6,7 @@ in a transaction first and rolled back, since its locks are gone when it returns
 
 import re
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,6 @@ _TABLES, _KEYS = Path(__file__).with_suffix(".sql").read_text("utf-8").split(";"
 _WRITES = "writes to"  # and not reads
 _NO_TRANSACTION = "25001"  # the SQLSTATE of what cannot run in a transaction
 _QUERY = r"\A(SELECT|INSERT|UPDATE|DELETE|MERGE|WITH)\b"
-_PROGRAM = r"\A(DO|CALL|EXECUTE)\b"
 # What was done to tables, by what statement, and the hazard that is. A table counts once.
 _RULES = (
     ("rewritten", r"\bTRUNCATE\b", "truncates"),
@@ -43,8 +42,9 @@ _RULES = (
 _ALONE = (
     (r"\A(VACUUM\b.*\bFULL\b|CLUSTER\b)", "rewrites-table"),
     (r"\AREINDEX\b", "not-concurrent"),
+    (r"\ADROP\s+DATABASE\b", "ban-drop-database"),
 )
-_EVERYTHING = r"\A(REINDEX\b.*\b(SCHEMA|DATABASE|SYSTEM)\b|VACUUM\b[^(]*\bFULL\s*\Z)"
+_EVERYTHING = r"\A(DROP|REINDEX\b.*\b(SCHEMA|DATABASE|SYSTEM)\b|VACUUM\b[^(]*\bFULL\s*\Z)"
 
 
 class _Table(NamedTuple):
@@ -73,15 +73,12 @@ class _Effect(NamedTuple):
 
 
 class Watch:
-    """Looks at what a revision does, and reports the hazards.
-
-    Args:
-        observer: another session than the revision's, made with OPTIONS.
-    """
+    """Looks at what a revision does, and reports the hazards."""
 
     def __init__(self, report: Report, observer: Connection, url: URL) -> None:
+        """`observer` is another session than the revision's, made with OPTIONS."""
         self.statements: list[Statement] = []
-        self.touched: set[str] = set()  # tables that were there before
+        self.touched: set[str] = set()  # tables
         self._add, self._observer, self._url = report.add, observer, url
         with observer.cursor() as cursor:
             self._tables = _observe(cursor)  # before the revision
@@ -93,7 +90,6 @@ class Watch:
         self._state: _State = {}
         self._locked: dict[int, str] = {}  # table -> the place that locked it
         self._runs: dict[tuple[str, int], list[int]] = {}  # place, table -> rows changed each time
-        self._rows: dict[int, int] = {}
 
     def listening(self) -> AbstractContextManager[None]:
         """Within the block, every statement of the revision is looked at."""
@@ -108,11 +104,9 @@ class Watch:
         if not (place := line_of_a_revision()):
             return
         statement = Statement(place, as_sent(cursor, *sent))
-        for part in split(statement.text):
-            if names := long_names(part):
-                self._add("identifier-too-long", statement, ", ".join(names))
-            if says(part, r"\ADROP\s+DATABASE\b"):
-                self._add("ban-drop-database", statement)
+        self.statements.append(statement)
+        if names := long_names(statement.text):
+            self._add("identifier-too-long", statement, ", ".join(names))
         if not cursor.connection.autocommit and not self._state:
             with cursor.connection.cursor() as ours:
                 self._state = _observe(ours)
@@ -120,27 +114,26 @@ class Watch:
             self._tried.add(place)
             self._try(statement)
 
-    def _after_statement(self, _connection: object, cursor: Cursor, *sent: Any) -> None:
-        if place := line_of_a_revision():
-            self.statements.append(Statement(place, as_sent(cursor, *sent)))
-            if not cursor.connection.autocommit:
-                with cursor.connection.cursor() as ours:
-                    self._judge(self.statements[-1], ours)
+    def _after_statement(self, _connection: object, cursor: Cursor, *_: object) -> None:
+        if line_of_a_revision() and not cursor.connection.autocommit:
+            with cursor.connection.cursor() as ours:
+                self._judge(self.statements[-1], ours)
 
     def _try(self, statement: Statement) -> None:
         """Run in a transaction, and roll back, what will run without one."""
-        self._begin()
-        with closing(connect(self._url, options=OPTIONS)) as connection:
-            connection.autocommit = False
-            with connection.cursor() as cursor:
-                self._state = _observe(cursor)
-                try:
-                    cursor.execute(statement.text)
-                except psycopg2.Error as error:
-                    if error.pgcode == _NO_TRANSACTION:
-                        self._judge_by_text(statement)
-                else:
-                    self._judge(statement, cursor)
+        with (
+            closing(connect(self._url, options=OPTIONS)) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("BEGIN; SET LOCAL lock_timeout = '3s'")  # autovacuum gives way after 1 s
+            self._state = _observe(cursor)
+            try:
+                cursor.execute(statement.text)
+            except psycopg2.Error as error:
+                if error.pgcode == _NO_TRANSACTION:
+                    self._judge_by_text(statement)
+            else:
+                self._judge(statement, cursor)
         self._begin()
 
     def _names(self, oids: Iterable[int]) -> str:
@@ -151,17 +144,11 @@ class Watch:
         return f"{max(blocked.values(), key=len)} {self._names(blocked)}"
 
     def _rows_of(self, oid: int) -> int:
-        """How many rows it had before this transaction."""
-        if oid not in self._rows:
-            with self._observer.cursor() as cursor:
-                try:
-                    cursor.execute(f"SELECT count(*) FROM {self._names([oid])}")
-                    self._rows[oid] = next(iter(cursor))[0]
-                except psycopg2.Error:  # the revision itself has locked it
-                    self._rows[oid] = 1
-        return self._rows[oid]
-
-    # Judgement
+        """How many rows it had before this transaction; 1 if the revision itself has locked it."""
+        with suppress(psycopg2.Error), self._observer.cursor() as cursor:
+            cursor.execute(f"SELECT count(*) FROM {self._names([oid])}")
+            return int(next(iter(cursor))[0])
+        return 1
 
     def _effect(self, was: _State, now: _State) -> _Effect:
         there = [(oid, was[oid], now[oid]) for oid in self._tables if oid in was and oid in now]
@@ -174,17 +161,13 @@ class Watch:
         )
 
     def _judge(self, statement: Statement, cursor: Cursor) -> None:
-        was, self._state = self._state, _observe(cursor)
-        self.touched |= {
-            self._tables[oid].name
-            for oid, table in self._state.items()
-            if table.is_locked and oid in self._tables
-        }
-        effect = self._effect(was, self._state)
+        was, now = self._state, _observe(cursor)
+        self._state, effect = now, self._effect(was, now)
+        self.touched |= {it.name for oid, it in was.items() if oid in now and now[oid].is_locked}
         parts = split(statement.text)
         if any(says(part, r"\A(BEGIN|START|COMMIT|END|ROLLBACK(?! TO)|ABORT)\b") for part in parts):
             self._add("ends-transaction", statement)
-        if data := [part for part in parts if says(part, f"{_QUERY}|{_PROGRAM}")]:
+        if data := [part for part in parts if says(part, rf"{_QUERY}|\A(DO|CALL|EXECUTE)\b")]:
             self._judge_data(statement, data, effect, cursor)
         if schema := [part for part in parts if not says(part, _QUERY)]:
             self._judge_schema(statement, "; ".join(schema), effect)
@@ -213,36 +196,34 @@ class Watch:
         self, statement: Statement, parts: list[str], effect: _Effect, cursor: Cursor
     ) -> None:
         """How many rows it may touch, and under which locks."""
-        names = {table.plain_name: oid for oid, table in self._state.items()}
+        names = {it.plain_name: oid for oid, it in self._state.items() if oid in self._tables}
         plans = [plan_of(cursor, part, names) for part in parts]
         has_plan = any(plan.targets for plan in plans)
         changed: set[int] = set()  # any number of rows of these
         under_lock: set[int] = set()
         batches: set[int] = set()
         for plan in plans:
-            targets = plan.targets & self._tables.keys()
-            sources = plan.sources & self._tables.keys()
-            if plan.kind == "Insert" and not sources:
+            if plan.kind == "Insert" and not plan.sources:
                 continue  # of constants
-            over = sources if plan.kind == "Insert" or not targets else targets
+            over = plan.sources if plan.kind == "Insert" else plan.targets or plan.sources
             cursor.execute(_KEYS, [list(over)])
             is_bounded = plan.is_bounded([columns for (columns,) in cursor])
-            if effect.held and (targets or (sources and not is_bounded)):
-                under_lock |= targets or sources
-            elif targets and not is_bounded:
-                changed |= targets
+            if effect.held and (plan.targets or not is_bounded):
+                under_lock |= plan.targets or plan.sources
+            elif not is_bounded:
+                changed |= plan.targets
             elif "Limit" in plan.nodes:
-                batches |= targets
+                batches |= plan.targets
         if effect.held and not has_plan:
             under_lock |= effect.changed.keys()
         if not all(plan.kind == "Insert" for plan in plans) and not under_lock:
             for oid in effect.changed.keys() | batches:
                 runs = self._runs.setdefault((statement.place, oid), [])
                 runs.append(effect.changed.get(oid, 0))
-                is_again = len(runs) > 1  # in batches of one transaction, or all rows one by one
-                is_whole = 0 < self._rows_of(oid) <= sum(runs)
-                if (is_again and oid in batches) or (is_whole and (is_again or not has_plan)):
-                    changed.add(oid)
+                if len(runs) > 1 and oid in batches:
+                    changed.add(oid)  # in batches, but of one transaction
+                elif (len(runs) > 1 or not has_plan) and 0 < self._rows_of(oid) <= sum(runs):
+                    changed.add(oid)  # all rows one by one, or in a function
         if under_lock:
             others = self._others(effect.held)
             self._add("mixes-schema-and-data", statement, self._names(under_lock), others)
@@ -251,21 +232,18 @@ class Watch:
 
     def _judge_order(self, statement: Statement, parts: list[str], effect: _Effect) -> None:
         """The lock of a second table, while the first is still locked."""
-        first = {oid: "" for oid, place in self._locked.items() if place != statement.place}
+        here = statement.place
+        first = {oid: it for oid, it in effect.held.items() if self._locked.get(oid, here) != here}
         second = [oid for oid, what in effect.locked.items() if what != _WRITES]
         if first and second and not any(says(part, r"\A(CREATE|DROP)\b") for part in parts):
-            blocked = self._others({oid: effect.held[oid] for oid in first})
-            self._add("locks-several-tables", statement, self._names(second), blocked)
-        self._locked |= dict.fromkeys(second, statement.place)
+            self._add("locks-several-tables", statement, self._names(second), self._others(first))
+        self._locked |= dict.fromkeys(second, here)
 
     def _judge_by_text(self, statement: Statement) -> None:
         """Of what no transaction can hold, these are not concurrent."""
         for part in split(statement.text):
-            tables = self._names(
-                oid for oid, table in self._tables.items() if mentions(part, table.name)
-            )
-            if says(part, _EVERYTHING):
-                tables = "every table"
+            named = [oid for oid, table in self._tables.items() if mentions(part, table.name)]
+            tables = "every table" if says(part, _EVERYTHING) else self._names(named)
             for pattern, hazard in _ALONE:
                 if tables and says(part, pattern) and not says(part, r"\bCONCURRENTLY\b"):
                     self._add(hazard, statement, tables, f"{_WRITES} {tables}")

@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,13 @@ class Finding:
 
     def _message(self) -> tuple[dict[str, Any], dict[str, str]]:
         """The first message that fits, and the names in its pattern."""
-        parts = [" ".join(part.split()) for part in split(self.statement.text)]
-        for message in MESSAGES[self.hazard]:
-            name = r'(?P<\1>(?:"[^"]*"|[\\w.])+)'
+        parts = [" ".join(part.split()) for part in split(self.statement.text)] or [""]
+        name = r'(?P<\1>(?:"[^"]*"|[\\w.])+)'
+        for message, part in product(MESSAGES[self.hazard], parts):
             pattern = re.sub(r"(?<!P)<(\w+)>", name, message.get("when", ""))
-            for part in parts:
-                if found := re.search(pattern, part, re.IGNORECASE):
-                    return message, {key: text or "" for key, text in found.groupdict().items()}
-        return MESSAGES[self.hazard][-1], {}
+            if found := re.search(pattern, part, re.IGNORECASE):
+                break
+        return message, found.groupdict("") if found else {}
 
 
 @dataclass
@@ -73,12 +73,6 @@ class Report:
         finding = Finding(hazard, statement, what, blocked)
         if finding not in self.findings:
             self.findings.append(finding)
-
-    def drop(self, hazard: str, place: str) -> None:
-        """Without what was said of that line."""
-        self.findings = [
-            it for it in self.findings if (it.hazard, it.statement.place) != (hazard, place)
-        ]
 
     def remaining(self, accepted: Collection[str]) -> list[Finding]:
         """What nobody has accepted, except what the remedy of another finding covers."""

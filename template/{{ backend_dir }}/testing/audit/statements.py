@@ -38,28 +38,27 @@ def mentions(text: str, name: str) -> bool:
 
 def split(text: str) -> list[str]:
     """The statements of a text, without comments."""
-    parts, start = [""], 0
-    for token in _TOKENS.finditer(text):
-        parts[-1] += text[start : token.start()]
-        start = token.end()
+
+    def marked(token: re.Match[str]) -> str:
         if token[0] == ";":
-            parts.append("")
-        elif not token[0].startswith(("--", "/*")):
-            parts[-1] += token[0]
-    parts[-1] += text[start:]
+            return "\0"  # which no statement contains
+        return "" if token[0].startswith(("--", "/*")) else token[0]
+
+    parts = _TOKENS.sub(marked, text).split("\0")
     return [part.strip() for part in parts if part.strip()]
 
 
-def long_names(statement: str) -> list[str]:
+def long_names(text: str) -> list[str]:
     """The names of more than 63 bytes, PostgreSQL's limit."""
-    names = re.findall(r'"(?:[^"]|"")*"|\w+', re.sub(rf"(?s){_STRING}", "", statement))
+    code = re.sub(rf"(?s){_STRING}", "", "; ".join(split(text)))
+    names = re.findall(r'"(?:[^"]|"")*"|\w+', code)
     return [name for name in names if len(name.strip('"').encode()) > 63]
 
 
 def as_sent(cursor: Cursor, statement: str, parameters: Any, _context: Any, many: bool) -> str:
     """The text that the server receives; of an executemany the first."""
-    if many and isinstance(parameters, list | tuple):
-        parameters = parameters[0] if parameters else None
+    if many and not isinstance(parameters, dict):
+        parameters = next(iter(parameters), None)
     if not parameters:
         return statement.replace("%%", "%")
     return bytes(cursor.mogrify(statement, parameters)).decode()
