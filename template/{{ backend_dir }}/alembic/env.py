@@ -11,13 +11,7 @@ from sqlalchemy import MetaData
 from app.core.naming import NAMING_CONVENTION
 from app.migrate.autogenerate import compare_server_default, include_name
 from app.migrate.connect import connect
-from app.migrate.environment import (
-    changes_database,
-    compares_models,
-    database_url,
-    running,
-    this_call,
-)
+from app.migrate.environment import database_url, running, this_call
 from app.migrate.fastpath import conclude
 from app.migrate.lock import take_lock
 from app.migrate.record import Recorder
@@ -30,7 +24,7 @@ config = context.config
 
 def target_metadata() -> MetaData:
     """The models', or what an upgrade needs of it: the names of constraints, without the ORM."""
-    if compares_models(context):
+    if "revision_context" in context.context_opts:  # `check` and `revision --autogenerate`
         # Nothing else imports the models: the time of an upgrade does not grow with the
         # application, and a broken model cannot block a downgrade.
         import app.models  # noqa: F401 (its import registers every model with Base)
@@ -69,7 +63,7 @@ def run_migrations_online() -> None:
     recorder = Recorder(context)
     settings = MigrationSettings()
     with connect(database_url(config), settings.migration_connect_wait) as connection:
-        if not changes_database(context):
+        if "destination_rev" not in context.context_opts:  # no upgrade, downgrade or stamp
             run_migrations(connection=connection)
             return
         # None of these leaves a transaction open: Alembic would take it for its caller's, and

@@ -26,10 +26,6 @@ SERVER = USER_TIMEOUT | {f"tcp_{name}": value for name, value in KEEPALIVE.items
 SERVER |= dict.fromkeys(
     ["statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"], 0
 )
-# The server itself ends the statement of a client that has gone, and frees its locks.
-CHECK_CLIENT = "SET client_connection_check_interval = '500ms'"
-NO_LIMIT = "SET transaction_timeout = 0"
-
 SETTINGS = "settings"  # in `connection.info`: the statements that give a session what we need
 
 
@@ -37,12 +33,8 @@ SETTINGS = "settings"  # in `connection.info`: the statements that give a sessio
 def connect(url: URL, wait: float) -> Generator[Connection]:
     """Its own connection by psycopg2, closed at the end.
 
-    Args:
-        url: that of the database.
-        wait: seconds to wait for a server that does not answer yet.
-
     Raises:
-        MigrationError: the server was not ready in time, or refused us.
+        MigrationError: the server was not ready within `wait` seconds, or refused us.
     """
     ours = " ".join(f"-c {name}={value}" for name, value in SERVER.items())
     given = url.query.get("options") or os.environ.get("PGOPTIONS", "")
@@ -88,10 +80,12 @@ def _settle(driver: Any, record: Any) -> None:
         cursor.execute("SELECT pg_backend_pid()")
         if cursor.fetchone() != (driver.info.backend_pid,):
             raise MigrationError(problem("connection", "pooler"))
-        # Older servers do not know the first; a server on Windows, which sees no client, refuses
-        # the second.
-        for setting in [NO_LIMIT] * (driver.server_version >= 170_000) + [CHECK_CLIENT]:
-            with suppress(errors.InvalidParameterValue):
-                cursor.execute(setting)
-                record.info[SETTINGS] += f"; {setting}"
+        if driver.server_version >= 170_000:
+            record.info[SETTINGS] += "; SET transaction_timeout = 0"
+        # The server itself ends the statement of a client that has gone, and frees its locks. It
+        # refuses to on Windows, where it cannot see that.
+        with suppress(errors.InvalidParameterValue):
+            cursor.execute(check := "SET client_connection_check_interval = '500ms'")
+            record.info[SETTINGS] += f"; {check}"
+        cursor.execute(record.info[SETTINGS])
     driver.autocommit = False

@@ -24,8 +24,7 @@ VERSIONS = BACKEND / "alembic" / "versions"
 def explain(error: BaseException) -> Problem | None:
     """The problem behind `error`; None if it is none that we know, such as a bug in our code.
 
-    Args:
-        error: what psycopg2, asyncpg, SQLAlchemy, Alembic, pydantic or Python's import raised.
+    Known are psycopg2's, asyncpg's, SQLAlchemy's, Alembic's, pydantic's and those of an import.
     """
     while isinstance(error, PendingRollbackError) and error.__context__:
         error = error.__context__  # the first error: leaving Alembic's blocks raised this one
@@ -85,9 +84,7 @@ def _of_alembic(error: BaseException) -> Problem | None:
     in_alembic = bool(frames) and "/alembic/script/" in Path(frames[-1].filename).as_posix()
     if isinstance(error, KeyError) and in_alembic:
         name = re.compile(f"""['"]{re.escape(str(error.args[0]))}['"]""")
-        found = [
-            file.name for file in VERSIONS.rglob("*.py") if name.search(file.read_text("utf-8"))
-        ]
+        found = [it.name for it in VERSIONS.rglob("*.py") if name.search(it.read_text("utf-8"))]
         files = ", ".join(sorted(found)) or "a revision"
         return problem("revisions", "no-parent", files=files, parent=error)
     if isinstance(error, AssertionError) and in_alembic:

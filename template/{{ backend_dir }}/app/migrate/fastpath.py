@@ -27,7 +27,7 @@ BACKEND = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__fil
 SECRETS = "/run/secrets"  # as in app/core/config.py
 # SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs.
 SHIPPED = {
-    "alembic/env.py": "100173610a59685d5cef2bade500fba3cf5c382869d398f537852a56856a71fb",
+    "alembic/env.py": "192a9d8da88981bfcbd04a2f00c9272429d54f367c851d58d3218dee3eb9071c",
     "app/core/config.py": "513ffea9a7249bcabb5ecc84c0cfdaba13d8699c089c2a0a9242abc2c1b641ce",
     "app/core/urls.py": "4c0afd5c0b640697a01e96476c78de041bf9e329d5a4181d9d4ae38ac960df2f",
 }

@@ -14,11 +14,7 @@ from app.migrate.retry import Attempts
 
 
 def take_lock(connection: Connection, wait: float) -> None:
-    """Take the lock, and say who has it while that takes time.
-
-    Args:
-        connection: the one that will migrate, with no transaction open; none is open afterwards.
-        wait: seconds to wait at most.
+    """Take the lock, and say who has it while that takes time; leaves no transaction open.
 
     Raises:
         MigrationError: another migration still held the lock after `wait` seconds.

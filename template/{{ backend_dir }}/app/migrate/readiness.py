@@ -43,12 +43,7 @@ async def schema_problem(database: AsyncSession | AsyncConnection) -> Problem | 
 
 @lru_cache(maxsize=8)
 def _check(rows: tuple[str, ...]) -> None:
-    """Whether an upgrade would run nothing.
-
-    Raises:
-        MigrationError: it would, or a row names no revision of this code, or not just one.
-        alembic.util.CommandError: there are several heads, or a row comes after another one.
-    """
+    """Raise MigrationError or CommandError, whichever way the rows are not this code's head."""
     _scripts().get_current_head()  # raises if there are several
     wrong = ["an empty one" for row in rows if not row]
     wrong += [f"{row}, {rows.count(row)} times" for row in rows if rows.count(row) > 1]

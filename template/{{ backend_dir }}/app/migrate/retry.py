@@ -53,14 +53,12 @@ def run_with_retries(
     """Call `run` until it gets its locks; each call continues after the last committed revision.
 
     Args:
-        run: runs the revisions that remain.
-        connection: the one that `run` uses.
+        run: runs the revisions that remain, on `connection`.
         wait: seconds to retry for, from the first failure on.
         may_go_on: whether a second call does what the first left undone.
 
     Raises:
         MigrationError: no lock within that time; it names the sessions that blocked it.
-        sqlalchemy.exc.DBAPIError: any other failure.
     """
     attempts = Attempts(wait, first=0.1, longest=5, every=0)
     watched: AbstractContextManager[None] = nullcontext()

@@ -26,10 +26,7 @@ _CONCURRENT = re.compile(
 
 
 def set_lock_timeout(connection: Connection, seconds: float) -> None:
-    """Let no statement wait longer for its locks, except those that are CONCURRENTLY.
-
-    Leaves no transaction open.
-    """
+    """Let no statement wait longer, except those that are CONCURRENTLY; opens no transaction."""
     limit = f"SET lock_timeout = {round(seconds * 1000)}"
     connection.info[SETTINGS] += f"; {limit}"
     connection.exec_driver_sql(limit)
@@ -69,11 +66,7 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
 
 
 def _clean(connection: Connection) -> None:
-    """Reset all that the session has set; what is committed is committed with it.
-
-    Raises:
-        MigrationError: the migration's lock is gone.
-    """
+    """Reset all that the session has set, or raise MigrationError where it has lost its lock."""
     reset = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP"
     has_lock = f"SELECT pg_backend_pid() IN ({SQL['lock_holder']})"
     statements = f"{reset}; {connection.info[SETTINGS]}; {has_lock}"
@@ -82,10 +75,6 @@ def _clean(connection: Connection) -> None:
 
 
 def refuse_leftovers(connection: Connection) -> None:
-    """After an upgrade: invalid indexes and unvalidated constraints.
-
-    Raises:
-        MigrationError: names each, and how to fix it.
-    """
+    """Raise a MigrationError that names each invalid index and unvalidated constraint."""
     if leftovers := connection.exec_driver_sql(SQL["leftovers"]).scalars().all():
         raise MigrationError(problem("migrate", "leftovers", leftovers="; ".join(leftovers)))
