@@ -30,7 +30,7 @@ def explain(error: BaseException) -> Problem | None:
         error = error.__context__  # the first error: leaving Alembic's blocks raised this one
     if isinstance(error, MigrationError):
         return error.problem
-    kinds = (_of_import, _of_settings, _of_alembic, _of_statement, _of_connection, _of_code)
+    kinds = (_of_import, _of_settings, _of_alembic, _of_driver, _of_code)
     return next(filter(None, (kind(error) for kind in kinds)), None)
 
 
@@ -128,44 +128,33 @@ def _describe(diff: object) -> str:
     return " ".join([str(operation[0]), ".".join(n for n in names[:3] if n not in {"None", "{}"})])
 
 
-def _driver_error(error: BaseException) -> tuple[BaseException, str]:
-    """What the driver raised, and its SQLSTATE; psycopg2 gives none to a refused connection."""
-    driver_error = (error.orig if isinstance(error, DBAPIError) else None) or error
-    state = getattr(driver_error, "pgcode", None) or getattr(driver_error, "sqlstate", None)
-    return driver_error, state or ""
-
-
 _OF_CONNECTIONS = re.compile("28P01|28000|3D000|53300|25P0[34]|57P..|08...")
 _OF_OPTIONS = {"42704", "22023", "55P02", "55000"}  # where no statement was refused
-_ABOUT_STATEMENTS = {"DataError", "IntegrityError", "NotSupportedError", "ProgrammingError"}
+_OF_STATEMENTS = {"DataError", "IntegrityError", "NotSupportedError", "ProgrammingError"}
 
 
-def _of_statement(error: BaseException) -> Problem | None:
-    """A statement that the server refused: it has a SQLSTATE and is not about connecting."""
-    driver_error, state = _driver_error(error)
+def _of_driver(error: BaseException) -> Problem | None:
+    """A statement that the server refused, which has a SQLSTATE, or a connection."""
+    raised = (error.orig if isinstance(error, DBAPIError) else None) or error
+    state = getattr(raised, "pgcode", None) or getattr(raised, "sqlstate", None) or ""
     statement = " ".join((getattr(error, "statement", None) or "").split())
-    if not state or _OF_CONNECTIONS.match(state) or (state in _OF_OPTIONS and not statement):
-        return None
-    said = str(driver_error).strip().splitlines()[0]
-    file = _place(error, VERSIONS)
-    where = f" in {file}" * bool(file) + f"; the statement: {statement[:400]}" * bool(statement)
-    return _find("statement", [said + where], f" [{state}]", said=said, where=where)
-
-
-def _of_connection(error: BaseException) -> Problem | None:
-    driver_error, state = _driver_error(error)
-    text, kind = str(driver_error), type(driver_error).__name__
-    module = type(error).__module__.partition(".")[0]
+    is_option = state in _OF_OPTIONS and not statement
+    if state and not is_option and not _OF_CONNECTIONS.match(state):
+        said = str(raised).strip().splitlines()[0]
+        file = _place(error, VERSIONS)
+        where = f" in {file}" * bool(file) + f"; the statement: {statement[:400]}" * bool(statement)
+        return _find("statement", [said + where], f" [{state}]", said=said, where=where)
+    text, module = str(raised), type(error).__module__.partition(".")[0]
     from_driver = isinstance(error, DBAPIError) or module in {"psycopg2", "asyncpg"}
-    # The other classes of DBAPI are about a statement, such as a type that cannot be adapted.
-    about_statement = type(error).__name__ in _ABOUT_STATEMENTS and state not in _OF_OPTIONS
-    if from_driver and about_statement and "invalid dsn" not in text:
+    # Its other classes are about a statement, such as a type that cannot be adapted.
+    of_statement = type(error).__name__ in _OF_STATEMENTS and not is_option
+    if from_driver and of_statement and "invalid dsn" not in text:
         return None
     if not from_driver and not isinstance(error, OSError):
         return None
     prefix = re.compile("^(connection to server .*? failed: )?([A-Z]+: +)?")
     lines = [prefix.sub("", line).strip() for line in text.splitlines() or [""]]
-    tag = f" [{kind}{' of a driver' * from_driver} {state}]"
+    tag = f" [{type(raised).__name__}{' of a driver' * from_driver} {state}]"
     address = re.search(r'server at "(.*?)".*?port (\d+)', text)
     where = f" at {address[1]}:{address[2]}" if address else ""
     found = _find("connection", lines, tag)

@@ -27,10 +27,8 @@ def install() -> socket.socket:
     """From now on a signal prints a sentence and ends the process with 128 + its number.
 
     For the main thread of a command line: a program that calls Alembic has handlers of its own.
-    Without a handler, SIGTERM would not reach the first process of a container at all.
-
-    Returns:
-        What a signal writes to.
+    Without a handler, SIGTERM would not reach the first process of a container at all. Returns
+    what a signal writes to.
     """
     global _is_installed, _is_over
     _is_installed, _is_over = True, False
