@@ -38,12 +38,8 @@ def connect(url: URL, wait: float) -> Generator[Connection]:
     """
     ours = " ".join(f"-c {name}={value}" for name, value in SERVER.items())
     given = url.query.get("options") or os.environ.get("PGOPTIONS", "")
-    arguments = {
-        "connect_timeout": ATTEMPT,
-        "application_name": "migrate",
-        **KEEPALIVE,
-        **USER_TIMEOUT,
-    }
+    arguments: dict[str, Any] = {"connect_timeout": ATTEMPT, "application_name": "migrate"}
+    arguments |= KEEPALIVE | USER_TIMEOUT
     arguments |= {name: value for name, value in url.query.items() if name in arguments}
     arguments["options"] = f"{ours} {given}".strip()  # the last one counts
     engine = create_engine(url, poolclass=NullPool, connect_args=arguments)

@@ -52,8 +52,10 @@ def _of_import(error: BaseException) -> Problem | None:
     if not isinstance(error, ImportError | SyntaxError):
         return None
     place = _place(error, BACKEND)
-    if isinstance(error, SyntaxError):
-        place = f"{_shorten(error.filename or '?')}, line {error.lineno}"
+    if isinstance(error, SyntaxError):  # which has no frame in its file
+        path = Path(error.filename or "?")
+        path = path.relative_to(BACKEND) if path.is_relative_to(BACKEND) else path
+        place = f"{path.as_posix()}, line {error.lineno}"
     return _find("import", [f"{type(error).__name__}: {error.msg}"], place=place)
 
 
@@ -174,10 +176,5 @@ def _place(error: BaseException, folder: Path) -> str | None:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         if path.is_relative_to(folder) and "site-packages" not in path.parts:
-            return f"{_shorten(frame.filename)}, line {frame.lineno}"
+            return f"{path.relative_to(BACKEND).as_posix()}, line {frame.lineno}"
     return None
-
-
-def _shorten(filename: str) -> str:
-    path = Path(filename)
-    return path.relative_to(BACKEND).as_posix() if path.is_relative_to(BACKEND) else filename

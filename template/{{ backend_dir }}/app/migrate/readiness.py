@@ -49,9 +49,9 @@ def _check(rows: tuple[str, ...]) -> None:
     wrong += [f"{row}, {rows.count(row)} times" for row in rows if rows.count(row) > 1]
     if wrong:
         raise MigrationError(problem("revisions", "wrong-row", which=wrong[0]))
-    if unknown := set(rows) - {script.revision for script in _scripts().walk_revisions()}:
-        unknown_names = ", ".join(sorted(unknown))
-        raise MigrationError(problem("readiness", "unknown-revision", unknown=unknown_names))
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if unknown := ", ".join(sorted(set(rows) - known)):
+        raise MigrationError(problem("readiness", "unknown-revision", unknown=unknown))
     try:
         found = list(_scripts().iterate_revisions("heads", rows or "base"))
     except RevisionError as error:
