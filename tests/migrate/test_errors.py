@@ -158,6 +158,20 @@ def test_every_row_is_played_and_every_exit_code_has_one(guide: Guide) -> None:
     assert set(codes) == documented | {128 + signal.SIGKILL}
 
 
+def test_every_entry_can_be_said_and_be_found() -> None:
+    """Some are too rare to be played, such as a full disk."""
+    errors = template_module("app.migrate.errors")
+    fields = {"when", "cause", "next", "exit", "compose", "host", "transient"}
+    for table, entries in errors.entries().items():
+        for name, entry in entries.items():
+            assert errors.problem(table, name).cause
+            assert entry.keys() <= fields, name
+        patterns = [entry.get("when") for entry in entries.values()]
+        if any(patterns):  # after one that is in every text, no other would be found
+            assert None not in patterns[:-1], table
+            assert all(re.compile(pattern or "") for pattern in patterns), table
+
+
 # --- no errors, and those of other programs ------------------------------------------------------
 
 
