@@ -153,7 +153,8 @@ SELECT 'drops', false,
 FROM index WHERE indisunique
 UNION ALL  -- to take another's place is what a new index does
 SELECT coalesce(silent, 'renames'), false, ARRAY[id || ' ' || own],
-       ARRAY(SELECT index.id || ' ' || o.own FROM index o WHERE o.indrelid = index.indrelid),
+       ARRAY(SELECT id || ' ' || relname FROM pg_index o JOIN pg_class ON oid = o.indexrelid
+             WHERE o.indrelid = index.indrelid),
        ARRAY[id], ARRAY[name], name
 FROM index
 
