@@ -109,6 +109,80 @@ def test_settings_read_at_import_are_those_of_the_tests(
     assert code == 0, output
 
 
+OVERLAPS = """
+from sqlalchemy import text
+
+from app.core.database import get_session_factory
+
+READ, WRITE = text("SELECT id FROM orders ORDER BY id"), text("INSERT INTO orders VALUES (1)")
+
+
+async def written(session):
+    await session.execute(WRITE)
+    await session.commit()
+
+
+async def test_lost_without_a_word(connection, session):
+    async with get_session_factory()() as request:
+        await request.execute(READ)
+        await written(session)
+
+
+async def test_lost_uncommitted(connection, session):
+    await session.execute(READ)
+    async with get_session_factory()() as request:
+        await request.execute(READ)
+        await session.execute(WRITE)
+
+
+async def test_gone(connection, session):
+    await session.execute(WRITE)
+    async with get_session_factory()() as request:
+        await request.execute(READ)
+        await session.commit()
+
+
+async def test_right_one_after_another(session):
+    await session.execute(READ)
+    async with get_session_factory().begin() as request:
+        await request.execute(WRITE)
+    async with get_session_factory()() as request:
+        assert list(await request.scalars(READ)) == [1]
+    assert list(await session.scalars(READ)) == [1]
+
+
+async def test_right_what_failed_is_nobodys_loss(session):
+    await session.execute(READ)
+    async with get_session_factory()() as request:
+        await request.execute(WRITE)
+        await request.rollback()
+    await session.rollback()
+
+
+async def test_right_with_the_fixture_that_is_named(application_engine):
+    factory = get_session_factory()
+    async with factory() as request:
+        await request.execute(READ)
+        async with factory() as other:
+            await written(other)
+        await request.rollback()
+        assert list(await request.scalars(READ)) == [1]
+"""
+
+
+def test_sessions_that_overlap_are_refused_where_one_would_undo_the_other(render: Render) -> None:
+    project = render()
+    write_revision(project.backend, "orders", "baseline", TABLE)
+    (project.backend / "tests" / "test_overlaps.py").write_text(OVERLAPS)
+    code, output = suite(project, "tests/test_overlaps.py")
+    assert code == 1
+    assert "3 failed, 3 passed" in output
+    assert set(re.findall(r"FAILED \S+::(\w+)", output)) == {
+        "test_lost_without_a_word", "test_lost_uncommitted", "test_gone",
+    }  # fmt: skip
+    assert output.count("Have `application_engine` among the test's arguments") >= 3
+
+
 ELSEWHERE = """\
 import os
 import re

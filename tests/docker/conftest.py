@@ -169,7 +169,7 @@ def slug(engine: docker.DockerClient) -> Generator[str]:
     """The slug of all services of this session: they share one image, built by whoever is first."""
     slug = f"demo-shop-{secrets.token_hex(3)}"
     yield slug
-    for name in (f"{slug}-backend", f"{slug}-runtime"):
+    for name in (f"{slug}-backend", f"{slug}-runtime", f"{slug}-api-backend"):
         try:
             engine.images.remove(name, force=True)
         except ImageNotFound:
@@ -194,7 +194,7 @@ def new_service(
         gid = (os.getegid() if uid == os.geteuid() else uid) if gid is None else gid
         if uid != os.geteuid() and os.geteuid() != 0:
             cannot_run("only root can call Docker as another user", f"sudo {WAY_OUT}")
-        source = rendered(project_slug=slug, **answers)
+        source = rendered(**{"project_slug": slug} | answers)
         name = f"test-{secrets.token_hex(4)}"
         place = workplace / name
         home = place / "home"
@@ -206,7 +206,7 @@ def new_service(
         project = Project(place / folder, source.answers)
         service = Service(engine, project, name, free_port(), uid, gid, home)
         try:
-            if not engine.images.list(f"{slug}-backend"):
+            if not engine.images.list(f"{source.answers['project_slug']}-backend"):
                 service.compose("build", "migrate")  # else the first `run` would print its progress
             yield service
         finally:

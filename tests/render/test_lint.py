@@ -11,9 +11,14 @@ import pytest
 import yaml
 
 from tests._kit.report import cannot_run
-from tests._kit.support import BACKEND, CACHE, MODELS, SHAPES, environment
+from tests._kit.support import BACKEND, CACHE, MODELS, environment
 from tests.conftest import ROOT, Project, Render
 
+MIXES = [
+    {"backend_dir": "backend", "api": "fastapi"},
+    {"backend_dir": ".", "api": "none"},
+    {"backend_dir": "services/api", "api": "fastapi"},
+]
 LINTERS = {
     "ruff check": ["ruff", "check", "--no-cache", "."],
     "ruff format": ["ruff", "format", "--no-cache", "--check", "."],
@@ -44,11 +49,11 @@ def lint(folder: Path, linter: str, mypy_cache: Path, *files: str) -> None:
 
 
 @pytest.mark.parametrize("linter", LINTERS)
-@pytest.mark.parametrize("backend_dir", SHAPES)
+@pytest.mark.parametrize("answers", MIXES, ids=lambda mix: "-".join(mix.values()))
 def test_a_rendered_project_passes_its_linters(
-    rendered: Render, mypy_cache: Path, backend_dir: str, linter: str
+    rendered: Render, mypy_cache: Path, answers: dict[str, str], linter: str
 ) -> None:
-    lint(rendered(backend_dir=backend_dir).backend, linter, mypy_cache)
+    lint(rendered(**answers).backend, linter, mypy_cache)
 
 
 @pytest.mark.parametrize("linter", LINTERS)
@@ -116,13 +121,13 @@ def test_the_workflow_is_hardened(rendered: Render, tmp_path: Path) -> None:
         assert done.returncode == status, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("backend_dir", SHAPES)
-def test_compose_accepts_its_file(rendered: Render, backend_dir: str) -> None:
+@pytest.mark.parametrize("answers", MIXES, ids=lambda mix: "-".join(mix.values()))
+def test_compose_accepts_its_file(rendered: Render, answers: dict[str, str]) -> None:
     if not shutil.which("docker"):
         cannot_run("no docker command line", "scripts/lab up")
     done = subprocess.run(
         ["docker", "compose", "--profile", "*", "config", "--quiet"],
-        cwd=rendered(backend_dir=backend_dir).path,
+        cwd=rendered(**answers).path,
         capture_output=True,
         text=True,
         check=False,

@@ -106,7 +106,7 @@ def test_its_suite_passes_with_no_server_given_and_leaves_the_developers_alone(
     render: Render,
 ) -> None:
     """`.env` names a developer's server; so does the environment."""
-    project = render(backend_dir=".")
+    project = render(backend_dir=".", api="fastapi")
     with developers_server() as (port, heard):
         (project.path / ".env").write_text(
             f"POSTGRES_HOST=127.0.0.1\nPOSTGRES_PORT={port}\nPOSTGRES_USER=me\n"

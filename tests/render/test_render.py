@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import random
 import re
 import select
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import termios
 import tomllib
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,12 @@ IN_THE_BACKEND = {
     path.relative_to(BACKEND).as_posix().removesuffix(".jinja")
     for path in map(ROOT.__truediv__, git(ROOT, "ls-files", "-z", str(BACKEND)).split("\0"))
     if path.is_relative_to(BACKEND) and "{" not in path.name  # stubs, in updates alone
+}
+API = BACKEND.with_name("{% if api == 'fastapi' %}{{ backend_dir }}{% endif %}")
+OF_THE_API = {
+    path.relative_to(API).as_posix()
+    for path in map(ROOT.__truediv__, git(ROOT, "ls-files", "-z", str(API)).split("\0"))
+    if path.is_relative_to(API)
 }
 
 
@@ -123,6 +131,7 @@ BAD = [
     ("python_version", "3.10", "Invalid choice"),
     ("postgres_version", "16", "Invalid choice"),
     ("ci", "gitlab", "Invalid choice"),
+    ("api", "flask", "Invalid choice"),
 ]
 
 
@@ -297,6 +306,38 @@ def test_the_code_is_the_same_wherever_it_stands(rendered: Render, backend_dir: 
     assert from_backend(rendered(backend_dir=backend_dir)) == from_backend(rendered())
 
 
+@pytest.mark.parametrize("backend_dir", SHAPES)
+def test_an_application_adds_files_and_changes_no_python(
+    rendered: Render, backend_dir: str
+) -> None:
+    project = rendered(backend_dir=backend_dir, api="fastapi")
+    plain = rendered(backend_dir=backend_dir)
+    assert names(project) == names(plain) | within(backend_dir, OF_THE_API)
+    assert {"app/main.py", "requirements-api.txt", "tests/api/conftest.py"} <= OF_THE_API
+    assert from_backend(project) == from_backend(plain)
+
+
+def lines(project: Project, pattern: str) -> int:
+    """How many the files of a project have, without locks."""
+    files = {path: text for path, text in project.files().items() if "requirements" not in path}
+    return sum(text.count(b"\n") for path, text in files.items() if re.search(pattern, path))
+
+
+def test_what_each_option_costs_is_printed(
+    rendered: Render, record_property: Callable[[str, object], None]
+) -> None:
+    least = rendered(ci="none")
+    kinds = ("", r"\.py$", "/app/")
+    said = "lines: {} with all options off, {} of Python".format(*(lines(least, k) for k in kinds))
+    for name, value in {"ci": "github", "api": "fastapi"}.items():
+        project = rendered(**{"ci": "none", name: value})
+        cost = [lines(project, kind) - lines(least, kind) for kind in kinds]
+        said += f"; {name}={value}: {cost[0]} more, {cost[1]} of Python"
+        assert cost[0] > 0
+        assert cost[2] <= 150, "an application is the user's: it is to be read in one go"
+    record_property("line", said)
+
+
 def test_without_ci_there_is_no_workflow(rendered: Render) -> None:
     assert names(rendered(ci="none")) == names(rendered()) - WORKFLOW
 
@@ -331,8 +372,8 @@ def test_no_file_of_the_template_is_ignored_by_git() -> None:
 
 
 def test_no_jinja_is_left_over(rendered: Render) -> None:
-    for backend_dir, ci in product(SHAPES, ["github", "none"]):
-        for path, content in rendered(backend_dir=backend_dir, ci=ci).files().items():
+    for backend_dir, api in product(SHAPES, ["fastapi", "none"]):
+        for path, content in rendered(backend_dir=backend_dir, api=api).files().items():
             assert not re.search(r"\{[{%#]|\.jinja$", path)
             asked = "|".join([*QUESTIONS, "_copier"])
             assert not re.search(rf"\{{%-? |\{{\{{-? *({asked})".encode(), content), path
@@ -353,17 +394,27 @@ def test_every_file_is_plain_text_with_unix_line_endings(rendered: Render) -> No
         assert not (project.path / path).stat().st_mode & 0o111, f"{path}: executable"
 
 
-ALL_ANSWERS = list(
-    product(*(QUESTIONS[name]["choices"] for name in ["python_version", "postgres_version"]))
-)
+def values(question: str) -> list[str]:
+    """The answers to a question with choices."""
+    choices = QUESTIONS[question]["choices"]
+    return list(choices.values() if isinstance(choices, dict) else choices)
 
 
-@pytest.mark.parametrize(("python_version", "postgres_version"), ALL_ANSWERS)
-@pytest.mark.parametrize("ci", ["github", "none"])
-def test_every_choice_renders(
-    rendered: Render, python_version: str, postgres_version: str, ci: str
-) -> None:
-    project = rendered(python_version=python_version, postgres_version=postgres_version, ci=ci)
+CHOICES = {name: values(name) for name in QUESTIONS if "choices" in QUESTIONS[name]}
+ALL_MIXES = [
+    dict(zip(["backend_dir", *CHOICES], mix, strict=True))
+    for mix in product(SHAPES, *CHOICES.values())
+]
+# Others with each commit, and the same in all workers of a run.
+MIXES = random.Random(git(ROOT, "rev-parse", "HEAD")).sample(ALL_MIXES, 20)  # noqa: S311
+
+
+@pytest.mark.parametrize("mix", MIXES, ids=lambda mix: "-".join(mix.values()))
+def test_any_mix_of_choices_renders(rendered: Render, mix: dict[str, str]) -> None:
+    project = rendered(**mix)
+    python_version, postgres_version = mix["python_version"], mix["postgres_version"]
+    for path in (name for name in project.files() if name.endswith(".py")):
+        compile((project.path / path).read_bytes(), path, "exec", dont_inherit=True)
     for path in (name for name in project.files() if name.endswith(".yml")):
         yaml.safe_load((project.path / path).read_text())
     dockerfile = (project.backend / "Dockerfile").read_text()
@@ -398,8 +449,8 @@ def test_the_answers_reach_the_files_that_need_them(rendered: Render) -> None:
 
 def test_no_managed_file_has_two_places_that_look_the_same(rendered: Render) -> None:
     """`copier update` could put a user's edit into the wrong one of them."""
-    kept = ("requirements.txt", "requirements-dev.txt")  # generated, never edited by hand
-    for path, content in rendered().files().items():
+    kept = ("requirements.txt", "requirements-dev.txt", "requirements-api.txt")  # generated
+    for path, content in rendered(api="fastapi").files().items():
         if path.endswith(kept):
             continue
         lines = content.decode().splitlines()
@@ -461,6 +512,7 @@ def test_every_question_can_be_answered_by_a_beginner() -> None:
         "postgres_version",
         "db_name",
         "ci",
+        "api",
     }
     for name, question in QUESTIONS.items():
         assert question["help"], name

@@ -414,6 +414,20 @@ def test_ci_is_switched_off_and_on_and_workflows_of_the_users_stay(
     assert nightly.read_text() == text
 
 
+def test_an_application_is_switched_on_and_off(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = workshop.project(WORKING_TREE)
+    updated(capsys, project, api="fastapi")
+    fresh = tree(workshop.rendered(NEXT, "backend", api="fastapi"))
+    added = fresh.keys() - tree(workshop.rendered(NEXT, "backend")).keys()
+    assert "backend/app/main.py" in added
+    for path in {*added, "backend/Dockerfile", "docker-compose.yml"}:
+        assert tree(project)[path] == fresh[path]
+    updated(capsys, project, api="none")
+    assert not added & tree(project).keys()
+
+
 @pytest.mark.parametrize("backend_dir", SHAPES)
 def test_another_backend_folder_is_refused_and_nothing_happens(
     workshop: Workshop, backend_dir: str
@@ -501,11 +515,11 @@ def test_random_users_lose_nothing(
 
 
 def lock(backend: Path) -> None:
-    """Type the two commands of pyproject.toml."""
+    """Type the commands of pyproject.toml."""
     text = (backend / "pyproject.toml").read_text()
     commands = re.findall(r"^#   (uv pip compile .*)$", text, re.MULTILINE)
-    assert len(commands) == 2
-    for command in commands:
+    assert len(commands) == 3
+    for command in commands if (backend / "requirements-api.txt").exists() else commands[:2]:
         done = type_(backend, str(BIN / "uv"), *command.split()[1:], "--quiet")
         if done.returncode and "error sending request" in done.stderr:
             cannot_run("no package index answers", command)

@@ -19,6 +19,7 @@ from app.core.config import get_settings
 from app.core.database import get_engine, get_session_factory
 from app.migrate.explain import explain
 from testing.databases import Alembic, connect, create_database, drop_database, temporary_database
+from testing.overlap import overlaps_refused
 from testing.revisions import OneProblem, apply, revisions, unreleased
 from testing.rows import Examples
 from testing.server import database_name
@@ -109,7 +110,8 @@ async def connection(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
     options = get_session_factory().kw
     async with engine.connect() as connection:
         await connection.begin()  # to be rolled back when the connection is closed
-        with patch.dict(options, bind=connection, join_transaction_mode="create_savepoint"):
+        mode = {"bind": connection, "join_transaction_mode": "create_savepoint"}
+        with patch.dict(options, mode), overlaps_refused(connection.sync_connection):
             yield connection
 
 
@@ -118,6 +120,7 @@ async def session(connection: AsyncConnection) -> AsyncGenerator[AsyncSession]:
     """A session of the application's; what it commits is gone after the test."""
     async with get_session_factory()() as session:
         yield session
+        session.info["test_is_over"] = True
 
 
 @pytest.fixture

@@ -53,6 +53,11 @@ class Settings(BaseSettings):
         default=None, validation_alias="MIGRATION_DATABASE_URL"
     )
 
+    # The application's connections: how many a process keeps, and for how many seconds one of
+    # their statements may run (0: without limit).
+    pool_size: int = Field(default=5, ge=1)
+    statement_timeout: float = Field(default=0, ge=0)
+
     # Your own fields below this line.
 
     @model_validator(mode="after")

@@ -31,8 +31,15 @@ class Base(DeclarativeBase):
 def get_engine() -> AsyncEngine:
     """The application's one pool of connections."""
     settings = get_settings()
+    arguments = settings.connect_args
+    if settings.statement_timeout:
+        limit = str(round(settings.statement_timeout * 1000))
+        arguments = arguments | {"server_settings": {"statement_timeout": limit}}
     return create_async_engine(
-        settings.database_url, connect_args=settings.connect_args, pool_pre_ping=True
+        settings.database_url,
+        connect_args=arguments,
+        pool_pre_ping=True,
+        pool_size=settings.pool_size,
     )
 
 
