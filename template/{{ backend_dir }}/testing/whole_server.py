@@ -41,11 +41,11 @@ def is_about_the_server(statement: str) -> bool:
 def line_of_a_revision() -> str | None:
     """`file:line` of the revision that runs now; None outside of one, as in env.py."""
     frame = sys._getframe()
-    while not frame.f_code.co_filename.startswith(_VERSIONS):
+    while not (path := os.path.normpath(frame.f_code.co_filename)).startswith(_VERSIONS):
         if frame.f_back is None:
             return None
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).relative_to(BACKEND).as_posix()}:{frame.f_lineno}"
+    return f"{Path(path).relative_to(BACKEND).as_posix()}:{frame.f_lineno}"
 
 
 def leave_server_alone(cursor: Any, statement: str, *_: object) -> bool:
