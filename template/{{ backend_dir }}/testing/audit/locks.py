@@ -38,7 +38,7 @@ _RULES = (
     ("locked", r"\bDROP\s+INDEX\b|\bDETACH\s+PARTITION\b", "not-concurrent"),
     ("scanned", "", "blocks-while-reading"),
 )
-# The same of what no transaction can hold.
+# The same of what no transaction can hold; some of it is about every table, or none that is named.
 _ALONE = (
     (r"\A(VACUUM\b.*\bFULL\b|CLUSTER\b)", "rewrites-table"),
     (r"\AREINDEX\b", "not-concurrent"),
