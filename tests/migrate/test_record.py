@@ -86,7 +86,7 @@ def test_a_revision_edited_after_it_was_applied_is_named(service: Service, guide
         for cure in (
             "'python -m app.migrate downgrade baseline'",
             "write a new revision",
-            "'stamp heads'",
+            "'python -m app.migrate stamp heads'",
         ):
             assert cure in done.stderr, done
     path.write_text(text)

@@ -1,6 +1,6 @@
-"""Settings: from the environment, then from `.env` beside docker-compose.yml. Add your own fields.
+"""Settings: from the environment, then `.env` beside docker-compose.yml, then /run/secrets.
 
-The one place that builds a database URL, for the application and for migrations.
+Add your own fields. The database URL of the application and of migrations is made here alone.
 """
 
 from functools import cached_property, lru_cache
@@ -94,7 +94,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def connect_args(self) -> dict[str, Any]:
-        """The same: what asyncpg takes beside a URL."""
+        """asyncpg's arguments that a URL cannot carry."""
         return asyncpg_arguments(self._url("DATABASE_URL", self.given_url))
 
     @cached_property

@@ -1,6 +1,6 @@
 """The declarative base, and the application's connections: async, made on first use.
 
-Migrations do not come this way: alembic/env.py has a synchronous engine of its own.
+Migrations do not come this way: app/migrate/connect.py makes their engine, a synchronous one.
 """
 
 from collections.abc import AsyncGenerator

@@ -17,7 +17,7 @@ IN_A_STRING = {
     "ssl_max_protocol_version", "ssl_min_protocol_version", "sslnegotiation", "sslpassword",
     "target_session_attrs",
 }  # fmt: skip
-# About the client's end of a connection. asyncpg has no such parameter, and does well without.
+# About the client's end of a connection: asyncpg takes none of these in a connection string.
 PSYCOPG2_ONLY = {
     "channel_binding", "client_encoding", "connect_timeout", "fallback_application_name",
     "gssencmode", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval",

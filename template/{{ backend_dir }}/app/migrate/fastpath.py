@@ -28,8 +28,8 @@ SECRETS = "/run/secrets"  # as in app/core/config.py
 # SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs.
 SHIPPED = {
     "alembic/env.py": "192a9d8da88981bfcbd04a2f00c9272429d54f367c851d58d3218dee3eb9071c",
-    "app/core/config.py": "5368f9a341ad544f8ea1d7d15b58a83b3c42265540e26387cdf717cf6735b6e3",
-    "app/core/urls.py": "4c0afd5c0b640697a01e96476c78de041bf9e329d5a4181d9d4ae38ac960df2f",
+    "app/core/config.py": "58f98f34b8fccc68ca2b9ec76c57521f7d2b0d24d865206c405f3a95e9448a42",
+    "app/core/urls.py": "382ae8430a3d31aac5b7f515cd0f9f78ce10ad317f6ec49a72ee5a5e8d5dfcfa",
 }
 MARK = "At head, as checked by runs with these digests:"  # the comment on HISTORY_TABLE
 HEADS = ("head", "heads")
