@@ -1,6 +1,7 @@
 """Databases of the tests' own, and Alembic's commands on them."""
 
 import io
+import tomllib
 from collections.abc import Generator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -19,15 +20,7 @@ from app.core.urls import for_driver
 BACKEND = Path(__file__).resolve().parents[1]
 PSYCOPG2: Any = make_url("postgresql+psycopg2://").get_dialect()()
 made: set[str] = set()  # the databases that this process made, and has not dropped
-# What may be ours, of this run or of one that has no session, neither by its name nor in one of its
-# databases.
-_LEFTOVERS = """
-    SELECT datname, datconnlimit FROM pg_database d
-    WHERE datname ~ '^test_run[0-9a-f]{8}_' AND pg_has_role(datdba, 'USAGE')
-    AND (left(datname, 16) = %s OR NOT EXISTS (
-        SELECT FROM pg_stat_activity a
-        WHERE left(d.datname, 16) IN (application_name, left(a.datname, 16))))
-"""
+SQL = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 
 
 def mark(name: str) -> int:
@@ -56,16 +49,6 @@ def execute(url: URL, statement: str | sql.Composable, *parameters: object) -> l
         return cursor.fetchall() if cursor.description else []
 
 
-# What ALTER DATABASE ... SET said, which a copy lacks: name, value, and the statement that says it.
-_SETTINGS = """
-    SELECT split_part(setting, '=', 1), substr(setting, strpos(setting, '=') + 1),
-           format('ALTER %%s DATABASE %%I SET %%I FROM CURRENT',
-                  'ROLE ' || nullif(setrole, 0)::regrole || ' IN', %s, split_part(setting, '=', 1))
-    FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) setting
-    WHERE datname = %s
-"""
-
-
 def create_database(server: URL, name: str, template: str = "template0") -> URL:
     """Create a database that bears our mark, as a copy of `template`; returns its URL."""
     # A file copy is quicker than wal_log in memory.
@@ -74,7 +57,7 @@ def create_database(server: URL, name: str, template: str = "template0") -> URL:
     with closing(connect(server)) as connection, connection.cursor() as cursor:
         cursor.execute(sql.SQL(create).format(*words))
         made.add(name)
-        cursor.execute(_SETTINGS, [name, template])
+        cursor.execute(SQL["settings"], [name, template])
         for setting, value, says_so in cursor.fetchall():
             cursor.execute("SELECT set_config(%s, %s, false)", [setting, value])
             cursor.execute(says_so)
@@ -83,7 +66,8 @@ def create_database(server: URL, name: str, template: str = "template0") -> URL:
 
 def drop_leftovers(server: URL, run: str) -> list[str]:
     """Drop the databases with our mark that are this run's or a dead one's; returns their names."""
-    names = [name for name, limit in execute(server, _LEFTOVERS, run) if limit == mark(name)]
+    found = execute(server, SQL["leftovers"], run)
+    names = [name for name, limit in found if limit == mark(name)]
     for name in names:
         drop_database(server, name)
     return names

@@ -19,7 +19,7 @@ from sqlalchemy.schema import CreateSchema
 from app.core.database import Base
 from app.migrate.autogenerate import include_name
 from app.migrate.errors import MIGRATE
-from testing.databases import Alembic, copy_of
+from testing.databases import SQL, Alembic, copy_of
 from testing.schema import Catalog, catalog, difference, tables
 
 # What models can say in full. Of anything else they only may have some, which revisions then need;
@@ -31,13 +31,6 @@ OF_REVISIONS = re.compile(
     r"|tablespace |label |depends on |clustered|option autovacuum_|option toast\."
 )
 BY_DEFAULT = re.compile(r"owner |(not )?granted ")  # what a new table gets from the database
-TYPES = """
-    SELECT DISTINCT coalesce(e.oid, t.oid)::regtype::text
-    FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid LEFT JOIN pg_type e ON e.oid = t.typelem
-    WHERE attrelid = ANY (SELECT to_regclass(unnest(CAST(:names AS text[])))) AND
-      coalesce(e.typtype, t.typtype) IN ('d', 'e') AND
-      coalesce(e.oid, t.oid) NOT IN (SELECT objid FROM pg_depend WHERE deptype = 'e')
-"""
 
 
 def test_models_and_revisions_make_the_same_schema(
@@ -91,7 +84,7 @@ def make_tables_of_models(url: URL, metadata: MetaData, old_tables: set[str]) ->
     names = {prepare.format_table(table) for table in metadata.tables.values()} | old_tables
     sequences = map(prepare.format_sequence, metadata._sequences.values())
     with engine.begin() as connection:
-        types = connection.scalars(text(TYPES), {"names": [*names]}).all()
+        types = connection.scalars(text(SQL["types"]), {"names": [*names]}).all()
         for kind, some in (("TABLE", names), ("TYPE", types), ("SEQUENCE", sequences)):
             for name in some:
                 connection.exec_driver_sql(f"DROP {kind} IF EXISTS {name} CASCADE")

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import closing, suppress
-from functools import wraps
+from functools import partial, update_wrapper
 from types import SimpleNamespace
 from typing import Any, TextIO, cast
+from unittest.mock import patch
 
 import pytest
 from alembic.script import Script
@@ -46,26 +47,25 @@ def print_sql(some: list[Script]) -> Printed:
     """What `upgrade --sql` prints for these revisions, and then `downgrade --sql`."""
     printed: Printed = {}
     statements, errors = list[str](), list[Exception]()
-
-    def catching(function: Callable[..., None]) -> Callable[..., None]:
-        @wraps(function)
-        def run(**arguments: Any) -> None:
-            try:
-                function(**arguments)
-            except Exception as error:  # Alembic goes on, and later revisions can be seen too
-                errors.append(error)
-
-        return run
-
+    buffer = SimpleNamespace(write=statements.append, flush=lambda: None)
     with Steps(None, as_sql=True, starting_rev=released()) as steps:
-        buffer = SimpleNamespace(write=statements.append, flush=lambda: None)
         steps.config.output_buffer = cast("TextIO", buffer)
         for name, order in BOTH_WAYS:
             for script in some[::order]:
-                steps.run(name, script, catching)
+                run = partial(attempt, getattr(script.module, name), errors)
+                with patch.object(script.module, name, update_wrapper(run, run.args[0])):
+                    steps.run(name, script)
                 printed[name, script.revision] = errors.pop() if errors else [*statements]
                 statements.clear()
     return printed
+
+
+def attempt(function: Callable[..., None], errors: list[Exception], **arguments: Any) -> None:
+    """Run it so that Alembic goes on after an error, and later revisions can be seen too."""
+    try:
+        function(**arguments)
+    except Exception as error:
+        errors.append(error)
 
 
 def problem(url: URL, some: list[Script], printed: Printed) -> str | None:

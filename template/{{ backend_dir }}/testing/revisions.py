@@ -4,7 +4,7 @@ import os
 import re
 import tomllib
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,12 @@ from sqlalchemy.exc import DBAPIError
 
 from app.migrate.explain import explain
 from testing.databases import BACKEND, Alembic
+
+# What a server says that has not all that PostgreSQL can have.
+LACKING = re.compile(
+    r'(?s)extension "\S+" is not available|could not open extension control file|\bICU is not '
+    r'supported|could not (access|load) (file|library)|type "\S+" does not exist.*CREATE EXTENSION'
+)
 
 
 class OneProblem(Exception):  # noqa: N818 (it is told of)
@@ -82,14 +88,9 @@ class Steps:
         if self._environment:
             self._environment.throw()  # GreenletExit: env.py's own clean-up runs
 
-    def run(self, name: str, script: Script, wrap: Callable[[Any], Any] | None = None) -> None:
-        """`upgrade` to a revision that follows the database's, or `downgrade` of its newest.
-
-        `wrap` gets the revision's function, and returns what is called in its place.
-        """
+    def run(self, name: str, script: Script) -> None:
+        """`upgrade` to a revision that follows the database's, or `downgrade` of its newest."""
         self._pending = RevisionStep(scripts().revision_map, script, name == "upgrade")
-        if wrap:
-            self._pending.migration_fn = wrap(self._pending.migration_fn)
         if not self._environment:
             self._environment = greenlet(self._run_environment)
         self._environment.switch()
@@ -197,15 +198,10 @@ def failure(script: Script, name: str, error: Exception) -> str:
 
 
 def ways_out(error: Exception) -> list[str]:
-    """The ways out where the tests' server lacks what the project's own image may have."""
+    """Of a server of the tests' that lacks what the project's own may have."""
     if re.search(r'role "\S+" does not exist', str(error)):
         return ["  On the server of TEST_DATABASE_URL the tests create no role: create it there."]
-    found = re.search(
-        r'extension "\S+" is not available|could not open extension control file|\bICU is not '
-        r'supported|type "\S+" does not exist|could not (access|load) (file|library).*',
-        str(error),
-    )
-    if not found or (found[0].startswith("type") and "CREATE EXTENSION" not in str(error)):
+    if not LACKING.search(str(error)):
         return []
     return [
         f"  This server cannot do that: {os.environ.get('TESTING_SERVER', 'TEST_DATABASE_URL')}",
@@ -218,8 +214,3 @@ def driver_error(error: Exception) -> tuple[str, Any]:
     """The SQLSTATE and the diagnosis that the server gave; empty if it was not the server."""
     original = getattr(error, "orig", error)
     return getattr(original, "pgcode", None) or "", getattr(original, "diag", None)
-
-
-def sqlstate(error: Exception) -> str:
-    """What kind of error the server says it is; empty if it was not the server."""
-    return driver_error(error)[0]

@@ -17,7 +17,7 @@ from testing.audit.locks import OPTIONS, Watch
 from testing.audit.messages import Finding, Report
 from testing.audit.statements import Statement
 from testing.databases import connect, copy_of, execute
-from testing.revisions import Steps, failure, sqlstate, unreleased
+from testing.revisions import Steps, driver_error, failure, unreleased
 from testing.rows import Filler
 
 _UNSAFE_ENUM_USE = "55P04"
@@ -62,7 +62,7 @@ def run(origin: URL, filler: Filler) -> tuple[list[Report], str]:
 
 def _failure(script: Script, error: Exception) -> str:
     said = failure(script, "upgrade", error)
-    if sqlstate(error) == _UNSAFE_ENUM_USE:
+    if driver_error(error)[0] == _UNSAFE_ENUM_USE:
         statement = Statement(said.partition(": ")[0], getattr(error, "statement", None) or "?")
         said += f"\n{Finding('uses-new-enum-value', statement)}"
     return said
