@@ -32,7 +32,7 @@ from testing.revisions import (
     unreleased,
     where,
 )
-from testing.rows import Examples, Filler
+from testing.rows import Examples, Filler, every_row
 from testing.schema import Catalog, catalog_reader, difference, tables
 
 Rows = dict[str, list[str]]  # of each table, as JSON
@@ -126,24 +126,6 @@ class Walk:
         """A finding, at a function or a variable of the revision."""
         return ["\n  ".join([f"{where(self.script, name)}: {what}", *lines])]
 
-    def rows(self, catalog: Catalog) -> Rows:
-        """All rows of all tables, and how far the sequences have come."""
-        parts = {}
-        for name in tables(catalog):
-            only = "" if "\npartition by " in catalog["table", name] else "ONLY "
-            parts[name] = f"to_jsonb(t)::text FROM {only}{name} t"
-        for kind, name in catalog:
-            if kind == "sequence":
-                value = "jsonb_build_object('last value', last_value)::text"
-                parts[f"sequence {name}"] = f"{value} FROM {name} WHERE is_called"
-        names, rows = list(parts), Rows({name: [] for name in parts})
-        selects = [f"SELECT {n}, {part}" for n, part in enumerate(parts.values())]
-        if selects:
-            self.cursor.execute(" UNION ALL ".join(selects) + " ORDER BY 1, 2")
-            for n, row in self.cursor.fetchall():
-                rows[names[n]].append(row)
-        return rows
-
     def empty(self, names: set[str]) -> None:
         """Without rows, and without triggers that might object."""
         if names:
@@ -153,7 +135,7 @@ class Walk:
         """Apply it; where rows are in the way, with fewer."""
         problems: list[str] = []
         while True:
-            self.before = self.rows(self.below)
+            self.before = every_row(self.cursor)
             if not (error := self.run("upgrade")):
                 self.applied.append(self.script)
                 self.above = self.read()
@@ -187,18 +169,17 @@ class Walk:
 
     def revert(self) -> list[str]:
         """Revert it and apply it again."""
-        blocks, upgraded = self.blocks, self.rows(self.above)
+        blocks, upgraded = self.blocks, every_row(self.cursor) if self.blocks else {}
         if error := self.run("downgrade"):
             return [failure(self.script, "downgrade", error)]
-        found = self.read()
-        downgraded = self.rows(found)
+        found, downgraded = self.read(), every_row(self.cursor)
         self.lost = lost_rows(self.before, downgraded)
         if lines := revert_difference(self.below, self.above, found):
             self.run("upgrade")
             return self.said("downgrade", "downgrade() does not revert upgrade():", lines)
         problems = self.apply_again(blocks)
         if not problems and blocks and downgraded == self.before:
-            problems = self.compare_rows(upgraded, self.rows(self.above))
+            problems = self.compare_rows(upgraded, every_row(self.cursor))
         return problems
 
     def apply_again(self, blocks: int) -> list[str]:
@@ -223,11 +204,8 @@ class Walk:
 
     def compare_rows(self, once: Rows, twice: Rows) -> list[str]:
         """Whether rows show that something was done twice."""
-        stable = {
-            name
-            for (kind, name), definition in self.above.items()
-            if kind == "column" and not _VOLATILE.search(definition)
-        }
+        columns = {key[1]: line for key, line in self.above.items() if key[0] == "column"}
+        stable = {name for name, line in columns.items() if not _VOLATILE.search(line)}
         names = tables(self.above)
         if lines := lost_rows(once, twice, names, stable) or lost_rows(twice, once, names, stable):
             what = "upgrade() does harm when it is run again after an interruption:"
@@ -240,10 +218,10 @@ class Walk:
         if not changed:
             return []
         self.empty(changed)
-        empty = {table for table, rows in self.rows(self.above).items() if not rows}
+        empty = {table for table, rows in every_row(self.cursor).items() if not rows}
         self.filler.fill(self.connection)
         self.filler.checked(self.script, self.filler.problems)
-        before = self.rows(self.above)
+        before = every_row(self.cursor)
         if error := self.run("downgrade") or self.run("upgrade"):
             if not driver_error(error)[0].startswith(OF_ROWS):
                 return [failure(self.script, "downgrade", error)]
@@ -251,7 +229,7 @@ class Walk:
             return []
         columns = {name for kind, name in self.below.keys() & self.above.keys() if kind == "column"}
         old = empty & tables(self.below)
-        self.lost = lost_rows(before, self.rows(self.above), old, columns)
+        self.lost = lost_rows(before, every_row(self.cursor), old, columns)
         return []
 
     def judge(self) -> list[str]:
@@ -309,9 +287,7 @@ def lost_rows(
 ) -> list[str]:
     """What is not there any more, a line for each table; None may have become something.
 
-    Args:
-        names: the tables to look at, in place of all tables and sequences.
-        columns: the columns to look at.
+    With `names`, of these tables alone, else of all and of the sequences; with `columns`, of these.
     """
     lines = []
     for table in before.keys() & after.keys() & (before.keys() if names is None else names):

@@ -33,14 +33,18 @@ NO_USE = ("23502", "23503", "P0001")  # not null, foreign key, a trigger: no oth
 _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 
 
-class Filler:
-    """Fills the tables of databases on their way through the history; knows which stay empty.
+def every_row(cursor: Any) -> dict[str, list[str]]:
+    """All rows of all tables, as JSON, and how far the sequences have come."""
+    cursor.execute(_DATA["every_row"])
+    cursor.execute(*cursor.fetchone())
+    return dict(cursor.fetchall())
 
-    Args:
-        examples: rows that the user gives, by table; for these none are made up.
-    """
+
+class Filler:
+    """Fills the tables of databases on their way through the history; knows which stay empty."""
 
     def __init__(self, examples: Examples | None = None) -> None:
+        """For tables with `examples`, rows that the user gives, none are made up."""
         self.examples = examples or {}
         self.problems: dict[str, str] = {}  # tables that have no rows now -> why
         self._unused = dict.fromkeys(self.examples, "no revision that was checked has this table")
@@ -48,10 +52,9 @@ class Filler:
         self._notes: dict[str, str] = {}
 
     def fill(self, database: URL | Connection) -> dict[str, int]:
-        """Put rows into every table that has none, except Alembic's own; committed.
+        """Put rows into every table that has none, except Alembic's own; how many each got.
 
-        Returns:
-            How many each of them got; `problems` says why it is 0.
+        They are committed. `problems` says why it is 0.
         """
         if isinstance(database, URL):
             with closing(connect(database)) as connection:
@@ -71,13 +74,12 @@ class Filler:
             while before != len(tables):  # a table waits for those that it refers to
                 before = len(tables)
                 for table in tables:
-                    filled[table["name"]], why = self._fill_table(cursor, table)
-                    self.problems[table["name"]] = why
+                    name = table["name"]
+                    filled[name], self.problems[name] = self._fill_table(cursor, table)
                 tables = [table for table in tables if not filled[table["name"]]]
-        # Of a partitioned table its partitions say it.
-        self.problems = {
-            name: why for name, why in self.problems.items() if why and not filled[name]
-        }
+        for name, why in [*self.problems.items()]:
+            if filled[name] or not why:  # of a partitioned table its partitions say it
+                del self.problems[name]
         return filled
 
     def checked(self, script: Script, without_rows: Mapping[str, str]) -> None:
@@ -116,7 +118,7 @@ class Filler:
             if not isinstance(row, str):  # without the columns that later revisions add
                 some = {key: value for key, value in row.items() if key in table["names"]}
                 names = sql.SQL(", ").join(map(sql.Identifier, some))
-                statement = sql.SQL(f"INSERT INTO {table['name']} ({{}}) VALUES %s").format(names)
+                statement = sql.SQL(f"INSERT INTO {name} ({{}}) VALUES %s").format(names)
                 values = [tuple(Json(it) if isinstance(it, dict) else it for it in some.values())]
             if error := _attempt(cursor, statement, values):
                 why = _first_line(error)
