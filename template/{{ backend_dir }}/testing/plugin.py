@@ -26,6 +26,7 @@ told: dict[str, str] = {}  # problem of many tests -> the one that failed for it
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Find or start the server, and point the settings at the run's own databases."""
+    told.clear()  # of another run in this process
     stack, patch = ExitStack(), pytest.MonkeyPatch()
     stack.callback(patch.undo)
     early_config.add_cleanup(stack.close)
