@@ -20,7 +20,7 @@ from app.core.database import get_engine, get_session_factory
 from app.migrate.explain import explain
 from testing.databases import Alembic, connect, create_database, drop_database, temporary_database
 from testing.overlap import overlaps_refused
-from testing.revisions import OneProblem, apply, revisions, unreleased
+from testing.revisions import OneProblem, apply, revisions, shared_problem, unreleased
 from testing.rows import Examples
 from testing.server import database_name
 
@@ -54,9 +54,8 @@ def template(server: URL) -> str:
                 Alembic(create_database(server, name))("upgrade", "heads")
             except Exception as error:
                 drop_database(server, name)
-                with temporary_database(server, database_name("failing")) as url:
-                    apply(url, revisions())  # one of them fails, and is named
-                raise OneProblem(f"upgrade to head fails: {explain(error) or error}") from error
+                known = shared_problem(error) or f"upgrade to head fails: {explain(error) or error}"
+                raise OneProblem(known) from error
     return name
 
 

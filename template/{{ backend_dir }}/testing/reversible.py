@@ -146,7 +146,7 @@ class Walk:
                 return [said]
             # Rows of ours may break a rule that those of the application keep. But a new column
             # that may not be null, or gets the same unique value everywhere, is in anyone's way.
-            table = getattr(diagnosis, "table_name", None) or ""
+            table = diagnosis.table_name or ""
             if column := self.new_column(table, diagnosis):
                 cure = f"It fails wherever {table} has rows: give {column} a value for those first."
                 problems = [f"{said}\n  {cure}"]
@@ -161,11 +161,11 @@ class Walk:
 
     def new_column(self, table: str, diagnosis: Any) -> str:
         """The column of an old table that was not there before, and that rows fail for."""
-        detail = getattr(diagnosis, "message_detail", None) or ""
-        columns = re.findall(r"^Key \((.*?)\)=", detail)
-        columns += [getattr(diagnosis, "column_name", None)]
-        new = [it for it in columns if it and ("column", f"{table}.{it}") not in self.below]
-        return str(new[0]) if new and ("table", table) in self.below else ""
+        if ("table", table) not in self.below:
+            return ""
+        keys = re.findall(r"^Key \((.*?)\)=", diagnosis.message_detail or "")
+        columns = [*keys, diagnosis.column_name or ""]
+        return next((it for it in columns if ("column", f"{table}.{it}") not in self.below), "")
 
     def revert(self) -> list[str]:
         """Revert it and apply it again."""
