@@ -92,19 +92,14 @@ def _branches(columns: list[_Column]) -> str:
     for catalog in sorted(main):
         rows = catalogs[catalog]
         to = {row.target: row.name for row in reversed(rows) if row.type == "oid"}
-        fields = {
-            "class": "c.tableoid",
-            "id": "c.oid",
-            "part": "0",
-            "kind": "(pg_identify_object(c.tableoid, c.oid, 0)).type",
+        fields = _SQL["catalogs"]["other"] | {
             "namespace": to.get("pg_namespace", "NULL"),
             "owner": to.get("pg_authid", "NULL"),
             "acl": next((row.name for row in rows if row.type == "aclitem[]"), "NULL::aclitem[]"),
-            "acl_type": "NULL",
             "source": f"{catalog} c",
-            "where": "c.oid >= 16384",  # the first OID that is not the system's
             "joins": "",
-        } | _SQL["catalogs"].get(catalog, {})
+        }
+        fields |= _SQL["catalogs"].get(catalog, {})
         lines = _lines(rows)
         for more in catalogs.values():
             if more[0].catalog not in main and more[0].target == catalog:
@@ -133,10 +128,8 @@ def catalog_reader(url: URL) -> Generator[Callable[[], Catalog]]:
         version = connection.server_version
         if version not in _queries:
             cursor.execute(_SQL["columns"])
-            columns = [_Column(*row) for row in cursor.fetchall()]
-            other = re.compile(_SQL["other_catalogs"])
-            columns = [it for it in columns if not other.fullmatch(it.catalog)]
-            _queries[version] = _SQL["schema"].replace("/* catalogs */", _branches(columns))
+            branches = _branches([_Column(*row) for row in cursor.fetchall()])
+            _queries[version] = _SQL["schema"].replace("/* catalogs */", branches)
         cursor.execute("SET plan_cache_mode = force_generic_plan")
         cursor.execute(f"PREPARE catalog AS {_queries[version]}")
 
