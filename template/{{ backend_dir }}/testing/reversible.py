@@ -86,7 +86,7 @@ class Walk:
         self.read: Callable[[], Catalog] = lambda: without_not_null(read())
         self.connection = enter(closing(connect(url)))
         self.cursor = self.connection.cursor()
-        self.cursor.execute("SET search_path = public; SET timezone = 'UTC'")
+        self.cursor.execute("SET search_path = public; SET timezone = 'UTC'; SET jit = off")
         self.steps = enter(Steps(url))
         for script in self.applied:
             self.steps.upgrade(script)
