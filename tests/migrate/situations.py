@@ -156,6 +156,14 @@ def revision(
     return how
 
 
+@made
+def long_id(stage: Stage) -> Generator[None]:
+    """A revision whose id does not fit; afterwards there is none."""
+    path = stage.service.add("i" * 36, "pass")
+    yield
+    path.unlink()
+
+
 def statement(text: str) -> How:
     """A revision that is one statement."""
     return revision(f"op.execute({text!r})")
@@ -735,6 +743,12 @@ SITUATIONS = [
     _fails("too long", "CREATE TEMP TABLE t (x varchar(3)); INSERT INTO t VALUES ('abcd')"),
     _fails("division by zero", "SELECT 1 / 0"),
     _fails("invalid input syntax", "SELECT 'x'::int"),
+    Situation(
+        "an id of more than 32 characters",
+        "its revision id has 36 characters, and alembic_version has room for 32",
+        "shorten it",
+        long_id,
+    ),
     Situation(
         "a statement of Alembic's own fails",
         "no schema has been selected to create in; the statement: CREATE TABLE .*alembic_",

@@ -84,3 +84,16 @@ def test_migrate_finds_its_project_from_any_folder(service: Service) -> None:
     code += "runpy.run_module('app.migrate', run_name='__main__')"
     done = service.python(code, PYTHONPATH=str(service.backend))
     assert (done.returncode, done.stdout) == (0, "baseline (head)\n"), done
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_deployment_says_what_is_released(service: Service, program: str) -> None:
+    service.add("first", "pass")
+    line = 'For pyproject.toml: released = "first"'
+    assert line not in service.run("upgrade", "head", program=program).stdout
+    service.add("second", "pass")
+    line = line.replace("first", "second")
+    done = service.run("upgrade", "head", program=program, ENVIRONMENT="production")
+    assert line in done.stdout.splitlines(), done
+    done = service.run("upgrade", "head", program=program, ENVIRONMENT="production")
+    assert line not in done.stdout, "nothing was deployed"

@@ -176,6 +176,14 @@ def test_what_one_program_cannot_do_both_refuse_by_name(
         assert str(shop.url.password) not in said
 
 
+@pytest.mark.parametrize(
+    "query", ["target_session_attrs=bogus", "sslmode=bogus", "sslnegotiation=bogus", "port=bogus"]
+)
+def test_a_value_that_cannot_be_is_a_setting(shop: Service, query: str) -> None:
+    for said in refusals(shop, text(shop.url, query)):
+        assert said.startswith("Error: invalid settings: "), said
+
+
 class Relay:
     """Passes connections on to a server; inside TLS where there is a context."""
 

@@ -56,7 +56,13 @@ def parse(name: str, text: str) -> URL:
     if "ssl" in query:  # asyncpg's name for it
         query["sslmode"] = query.pop("ssl")
     _refuse(name, query)
-    return url.set(host=unquote(url.host) if url.host else None, query=query)
+    url = url.set(host=unquote(url.host) if url.host else None, query=query)
+    if query.keys() & {"host", "port"}:
+        try:
+            url.set(drivername="postgresql+asyncpg").get_dialect()().create_connect_args(url)
+        except ArgumentError as error:
+            raise ValueError(f"{name} has host and port that do not fit: {error}") from None
+    return url
 
 
 def _refuse(name: str, query: dict[str, Any]) -> None:

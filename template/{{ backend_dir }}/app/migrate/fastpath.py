@@ -29,7 +29,7 @@ SECRETS = "/run/secrets"  # as in app/core/config.py
 SHIPPED = {
     "alembic/env.py": "192a9d8da88981bfcbd04a2f00c9272429d54f367c851d58d3218dee3eb9071c",
     "app/core/config.py": "58f98f34b8fccc68ca2b9ec76c57521f7d2b0d24d865206c405f3a95e9448a42",
-    "app/core/urls.py": "382ae8430a3d31aac5b7f515cd0f9f78ce10ad317f6ec49a72ee5a5e8d5dfcfa",
+    "app/core/urls.py": "1c234004ccbf36333ff0ca29edeca0ca36ff6028a5964d561806f8b62c4f1a84",
 }
 MARK = "At head, as checked by runs with these digests:"  # the comment on HISTORY_TABLE
 HEADS = ("head", "heads")
@@ -71,6 +71,7 @@ def conclude(connection: "Connection", recorder: "Recorder") -> None:
 
     Where a program calls Alembic, neither: it has a standard output and settings of its own.
     """
+    import json
     from contextlib import suppress
 
     import psycopg2
@@ -85,6 +86,9 @@ def conclude(connection: "Connection", recorder: "Recorder") -> None:
         state = _State(cursor, options.revision, recorder.digest)
         if state.rows and not recorder.applied:
             config.print_stdout("The database is at head: %s", ", ".join(state.rows))
+        elif os.environ.get("ENVIRONMENT") == "production":  # the image's
+            heads = state.rows[0] if len(state.rows) == 1 else state.rows
+            config.print_stdout("For pyproject.toml: released = %s", json.dumps(heads))
         proofs = state.comment.removeprefix(MARK).split()
         is_ours = not state.comment or state.comment.startswith(MARK)
         is_new = not (recorder.edited or state.leftovers or state.proof in proofs)

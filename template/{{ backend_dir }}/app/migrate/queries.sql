@@ -52,6 +52,12 @@ SELECT ARRAY(SELECT version_num::text FROM alembic_version ORDER BY 1),
        'alembic_version'::regclass::oid::text, (SELECT max(id)::text FROM alembic_history),
        coalesce(obj_description('alembic_history'::regclass, 'pg_class'), ''), pg_backend_pid()
 
+-- name: room_for_ids
+-- Characters of a revision's id: 32 in the table that Alembic makes, unless somebody widened it.
+SELECT CASE WHEN atttypmod > 4 THEN atttypmod - 4 END FROM pg_attribute
+WHERE attrelid = to_regclass('alembic_version') AND attname = 'version_num'
+UNION ALL SELECT 32 WHERE to_regclass('alembic_version') IS NULL
+
 -- name: create_history
 CREATE TABLE IF NOT EXISTS alembic_history (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -18,7 +18,7 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import Script
 from sqlalchemy import Connection
 
-from app.migrate.errors import problem
+from app.migrate.errors import MigrationError, problem
 from app.migrate.fastpath import files_digest
 from app.migrate.queries import SQL
 
@@ -42,6 +42,9 @@ class Recorder:
         """Create the table where it is missing, read the revisions, and name the edited ones.
 
         `stamp` records those as they are now. Leaves no transaction open.
+
+        Raises:
+            MigrationError: an id is too long for alembic_version.
         """
         if not has_history(connection):
             connection.exec_driver_sql(SQL["create_history"])
@@ -52,6 +55,7 @@ class Recorder:
         applied = {row.revision: row.sha256 for row in connection.exec_driver_sql(SQL["applied"])}
         options = self.context.config.cmd_opts
         for script in scripts.walk_revisions():
+            _refuse_long_id(connection, script)
             recorded = applied.get(script.revision)
             if recorded is None or _is_same(self._texts.get(script.path, b""), recorded):
                 continue
@@ -91,6 +95,16 @@ class Recorder:
             "host": socket.gethostname(),
         }
         connection.exec_driver_sql(SQL["record"], row)
+
+
+def _refuse_long_id(connection: Connection, script: Script) -> None:
+    """Before anything runs: Alembic would notice after the revision, and roll it back."""
+    length = len(script.revision)
+    if length > 32:  # what alembic_version holds, where nobody widened it
+        room = connection.exec_driver_sql(SQL["room_for_ids"]).scalar()
+        if room and length > room:
+            file = Path(script.path).name
+            raise MigrationError(problem("migrate", "long-id", file=file, length=length, room=room))
 
 
 def has_history(connection: Connection) -> bool:
