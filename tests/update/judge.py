@@ -7,7 +7,7 @@ renders; result: what the update left. It knows nothing of how Copier or git mer
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import partial
@@ -16,7 +16,10 @@ from tempfile import TemporaryDirectory
 
 from tests.update.text import lines_of, unix
 
-START, MIDDLE, END = b"<<<<<<< before updating", b"=======", b">>>>>>> after updating"
+# Copier's labels, and those of `git cherry-pick`; zdiff3 shows the base too.
+START = re.compile(rb"<<<<<<< (before updating|HEAD)")
+BASE, MIDDLE = re.compile(rb"\|{7} .*"), b"======="
+END = re.compile(rb">>>>>>> (after updating|[0-9a-f]+ \(.*\))")
 
 
 @dataclass
@@ -52,6 +55,9 @@ def judge(
     unmerged: set[str],
     answers: str,
     may_vanish: re.Pattern[str] = NOTHING,
+    renamed: Mapping[str, str] | None = None,
+    *,
+    edited_may_vanish: bool = True,
 ) -> Verdict:
     """Tell what is wrong with an update.
 
@@ -62,18 +68,27 @@ def judge(
         result: after the update.
         unmerged: the files that git lists as in conflict.
         answers: the path of the answers file, which is Copier's.
-        may_vanish: what the new release may take away, edited or not.
+        may_vanish: what the new release may take away.
+        renamed: the user's name of a file -> the template's, where an update follows.
+        edited_may_vanish: even if the user edited it.
     """
     verdict = Verdict()
+    renamed = renamed or {}
     for path in sorted(base.keys() | mine.keys() | new.keys() | result.keys()):
-        old, own, theirs, now = (tree.get(path) for tree in (base, mine, new, result))
-        if old and not theirs and not now and may_vanish.search(path):
+        name = renamed.get(path, path)
+        old, theirs, own, now = base.get(name), new.get(name), mine.get(path), result.get(path)
+        if path in renamed.values() and path not in mine:
+            theirs = old  # its change is judged under the user's name
+        vanished = old and not theirs and not now and may_vanish.search(path)
+        if vanished and (edited_may_vanish or own in (None, old)):
             continue
+        marked = now is not None and now != own and any(map(START.fullmatch, lines_of(now.content)))
+        if path in unmerged:
+            verdict.conflicts.append(path)
+        if path in unmerged and now is not None and now == own:
+            continue  # all of the user's is there, and git asks
         for what in _file(old, own, theirs, now, path == answers):
             verdict.losses.append(f"{path}: {what}")
-        marked = now is not None and now != own and START in lines_of(now.content)
-        if marked:
-            verdict.conflicts.append(path)
         if marked != (path in unmerged):
             verdict.losses.append(f"{path}: markers {marked}, listed by git {path in unmerged}")
     return verdict
@@ -172,13 +187,15 @@ def sides(lines: list[bytes]) -> tuple[list[bytes], list[bytes], bool]:
     theirs: list[bytes] = []
     state, conflict = "both", False
     for line in lines:
-        if line == START:
+        if START.fullmatch(line):
             state, conflict = "ours", True
-        elif line == MIDDLE and state == "ours":
+        elif BASE.fullmatch(line) and state == "ours":
+            state = "base"
+        elif line == MIDDLE and state in ("ours", "base"):
             state = "theirs"
-        elif line == END and state == "theirs":
+        elif END.fullmatch(line) and state == "theirs":
             state = "both"
-        else:
+        elif state != "base":
             if state != "theirs":
                 ours.append(line)
             if state != "ours":

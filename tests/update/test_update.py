@@ -486,7 +486,8 @@ def plan(seed: int) -> Plan:
     old, new = ways[seed % len(ways)]
     # Bots, and people in a hurry, leave out --context-lines.
     context_lines = 3 if seed % 5 == 0 else 9999
-    return Plan(seed, old, new, SHAPES[seed % 3], context_lines, raw=seed % 4 != 3)
+    branch = seed // 2 % 3 != 0
+    return Plan(seed, old, new, SHAPES[seed % 3], context_lines, raw=seed % 4 != 3, branch=branch)
 
 
 def test_random_users_lose_nothing(
@@ -502,7 +503,7 @@ def test_random_users_lose_nothing(
         if outcome.verdict.losses
     ]
     count = f"updates: {PROJECTS} projects, {edits.total()} edits of {len(edits)} kinds, "
-    count += f"{conflicts} files with a marked conflict, {len(losses)} losses"
+    count += f"{conflicts} files in conflict, {len(losses)} losses"
     record_property("line", count)
     print(count)
     assert not losses, "\n".join(losses[:20])

@@ -1,9 +1,12 @@
 """One project: rendered at an old release, edited by a user, updated, judged."""
 
 import os
+import random
 import re
 import shutil
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -15,9 +18,11 @@ from jinja2 import Template
 
 from tests._kit.quick import quickened
 from tests.conftest import git  # first: it isolates git before Copier is imported
+from tests.update.branch import BRANCH, same_environment, update_in_a_branch
 from tests.update.edits import ANSWERS, User
 from tests.update.judge import File, Tree, Verdict, judge
 from tests.update.releases import BACKEND, STUB
+from tests.update.text import unix
 
 # Written once by `copier copy`, the user's from then on.
 STARTER = re.compile(r"(^|/)(alembic/versions/|app/models/(?!__init__\.py$))")
@@ -37,6 +42,7 @@ class Plan:
         backend_dir: the answer.
         context_lines: 9999 as we recommend it, or 3, as Copier does by itself.
         raw: whether the user does anything at all, or only what everybody does.
+        branch: by testing/update.py, and the git configurations of this seed; else in place.
     """
 
     seed: int
@@ -45,6 +51,7 @@ class Plan:
     backend_dir: str = "backend"
     context_lines: int = 9999
     raw: bool = True
+    branch: bool = False
 
 
 @dataclass
@@ -126,27 +133,132 @@ class Workshop:
     def _carry_out(self, plan: Plan, project: Path) -> tuple[Outcome, Tree]:
         user = User(project, project / plan.backend_dir, plan.seed)
         edits = user.work(raw=plan.raw)
-        commit(project)
         base = tree(self.rendered(plan.old, plan.backend_dir))
         new = tree(self.rendered(plan.new, plan.backend_dir))
-        mine = tree(project)
         for rendering in (base, new):
             for path in [path for path in rendering if STARTER.search(path)]:
                 del rendering[path]
         new |= self.stubs(plan.old, plan.new, plan.backend_dir)
+        if plan.branch:
+            return self._in_a_branch(plan, project, edits, base, new)
+        commit(project)
+        mine = tree(project)
         update(project, plan.new, context_lines=plan.context_lines)
-        listed = git(project, "ls-files", "--unmerged", "-z").split("\0")
-        unmerged = {line.partition("\t")[2] for line in listed if line}
         result = tree(project)
-        verdict = judge(base, mine, new, result, unmerged, ANSWERS, MAY_VANISH)
+        verdict = judge(base, mine, new, result, unmerged(project), ANSWERS, MAY_VANISH)
         return Outcome(plan, edits, verdict), result
+
+    def _in_a_branch(
+        self, plan: Plan, project: Path, edits: list[str], base: Tree, new: Tree
+    ) -> tuple[Outcome, Tree]:
+        """As we recommend it, under some of the git configurations that people have."""
+        chance = random.Random(plan.seed)  # noqa: S311
+        names = chance.sample(sorted(CONFIGURATIONS), 3)
+        with configured(project.parent, *names):
+            commit(project)
+            first = git(project, "rev-list", "--max-parents=0", "HEAD")
+            renamed = renames(project, first)
+            work = work_in_progress(project, chance)
+            before, state = tree(project), git(project, "status", "--porcelain", "--branch")
+            ended = update_in_a_branch(project, f"--vcs-ref={plan.new}")
+            losses = [] if ended.code == 0 else [f"half done: {ended.code}\n{ended.said}"]
+            if (tree(project), git(project, "status", "--porcelain", "--branch")) != (
+                before,
+                state,
+            ):
+                losses.append("the user's working tree is not as it was")
+            place = ended.worktree
+            os.environ["GIT_CONFIG_GLOBAL"] = os.devnull
+            if not place.exists():
+                git(project, "worktree", "add", "--quiet", str(place), BRANCH)
+            result, listed = tracked(place), unmerged(place)
+            git(place, "checkout", "--quiet", "--force", "--detach", "main")
+            mine = tracked(place)
+        verdict = judge(
+            base, mine, new, result, listed, ANSWERS, MAY_VANISH, renamed, edited_may_vanish=False
+        )
+        verdict.losses += losses
+        return Outcome(plan, [*edits, *names, work], verdict), result
+
+
+CONFIGURATIONS = {
+    "autocrlf": "[core]\nautocrlf = true\n",
+    "attributes": "[core]\nattributesFile = {folder}/attributes\n",
+    "diff": "[diff]\nnoprefix = true\nmnemonicPrefix = true\nrenames = false\n",
+    "excludes": "[core]\nexcludesFile = {folder}/excludes\n",
+    "hooks": "[core]\nhooksPath = {folder}/hooks\n",
+    "quotepath": "[core]\nquotePath = false\n",
+    "renames": "[merge]\nrenames = false\ndirectoryRenames = conflict\n",
+    "rerere": "[rerere]\nenabled = true\nautoUpdate = true\n",
+    "template": "[init]\ntemplateDir = {folder}/templatedir\ndefaultBranch = trunk\n",
+    "untracked": "[status]\nshowUntrackedFiles = no\n",
+    "whitespace": "[apply]\nwhitespace = error\n[core]\nwhitespace = tab-in-indent\n",
+    "zdiff3": "[merge]\nconflictStyle = zdiff3\n",
+}
+
+
+@contextmanager
+def configured(folder: Path, *names: str) -> Generator[None]:
+    """People's global git configuration, with the files that it names."""
+    (folder / "excludes").write_text(".env*\n*.ini\n*.rej\n")
+    (folder / "attributes").write_text("*.py -text merge=union\n*.md -diff -merge\n")
+    (folder / "hooks").mkdir()
+    for name in ("pre-commit", "commit-msg", "post-checkout", "prepare-commit-msg"):
+        (folder / "hooks" / name).write_text("#!/bin/sh\nexit 1\n")
+        (folder / "hooks" / name).chmod(0o755)
+    (folder / "templatedir" / "info").mkdir(parents=True)
+    shutil.copy(folder / "excludes", folder / "templatedir" / "info" / "exclude")
+    text = "".join(CONFIGURATIONS[name].format(folder=folder) for name in names)
+    (folder / "gitconfig").write_text(text)
+    with same_environment():
+        os.environ["GIT_CONFIG_GLOBAL"] = str(folder / "gitconfig")
+        os.environ.pop("GIT_TEMPLATE_DIR", None)
+        yield
+
+
+def work_in_progress(project: Path, chance: random.Random) -> str:
+    """What is not committed, in a file of the template's or in one of one's own."""
+    listed = [path for path in git(project, "ls-files", "-z").split("\0") if path]
+    path = project / chance.choice([*listed, "new of mine.txt"])
+    if path.is_symlink() or not (path.parent.is_dir()):
+        return "nothing uncommitted"
+    path.write_bytes((path.read_bytes() if path.exists() else b"") + b"not committed\n")
+    if chance.random() < 0.5:
+        git(project, "add", "--force", "--", str(path))
+    return "work_in_progress"
+
+
+def renames(project: Path, first: str) -> dict[str, str]:
+    """The user's names of the template's files, as git finds them."""
+    words = git(
+        project, "diff", "--name-status", "--find-renames", "--diff-filter=R", "-z", first, "HEAD"
+    )
+    fields = words.split("\0")
+    return {fields[n + 2]: fields[n + 1] for n in range(0, len(fields) - 1, 3)}
+
+
+def unmerged(project: Path) -> set[str]:
+    """The files that git lists as in conflict."""
+    listed = git(project, "ls-files", "--unmerged", "-z").split("\0")
+    return {line.partition("\t")[2] for line in listed if line}
+
+
+def tracked(worktree: Path) -> Tree:
+    """The files that git has, with the line endings that it keeps."""
+    names = set(git(worktree, "ls-files", "-z").split("\0"))
+    found = {path: file for path, file in tree(worktree).items() if path in names}
+    for file in found.values():
+        if b"\0" not in file.content:
+            file.content = unix(file.content)
+    return found
 
 
 def commit(project: Path) -> None:
     """Commit all that git does not ignore."""
     for _ in range(2):  # once more, when who deletes .gitattributes has other line endings then
         git(project, "add", "--all")
-        git(project, "commit", "--quiet", "--allow-empty", "-m", "edit")
+        words = ("-c", f"core.hooksPath={os.devnull}", "commit", "--quiet", "--allow-empty")
+        git(project, *words, "--message=edit")
         if not git(project, "status", "--porcelain"):
             break
 
@@ -174,6 +286,8 @@ def tree(project: Path) -> Tree:
     for folder, folders, files in os.walk(project):
         if ".git" in folders:
             folders.remove(".git")
+        if ".git" in files:
+            files.remove(".git")
         for name in [*files, *(name for name in folders if Path(folder, name).is_symlink())]:
             path = Path(folder, name)
             key = path.relative_to(project).as_posix()

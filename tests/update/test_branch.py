@@ -1,0 +1,417 @@
+"""The recommended way, `python backend/testing/update.py`, where `copier update` loses work.
+
+Each loss is one that was seen. The same project is updated in both ways: in place the work is gone,
+as the rendered README says, or the update ends half-way; in a branch it is all there.
+"""
+
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from copier import Settings, run_update
+
+from tests._kit.quick import quickened
+from tests._kit.support import BIN, environment
+from tests.conftest import WORKING_TREE, git
+from tests.update.branch import BRANCH, MERGE, git_of_here, update_in_a_branch
+from tests.update.edits import ANSWERS, USUAL, User
+from tests.update.releases import NEXT, repository
+from tests.update.trial import Workshop, commit, configured, memory, tree
+
+PROGRAM = "backend/testing/update.py"
+
+
+@pytest.fixture(scope="module")
+def workshop(template: Path) -> Generator[Workshop]:
+    with tempfile.TemporaryDirectory(prefix="branches.", dir=memory()) as folder:
+        place = Path(folder)
+        repository(place / "copier-postgres", template)
+        with quickened():
+            yield Workshop(place / "copier-postgres", place)
+
+
+# --- what was lost -------------------------------------------------------------------------------
+
+Work = dict[Path, bytes]  # what must be in a file afterwards
+
+
+def add(path: Path, line: bytes = b"# mine, and nowhere else\n") -> Work:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((path.read_bytes() if path.exists() else b"") + line)
+    return {path: line}
+
+
+def ignored_example(project: Path) -> Work:
+    """`.env*` among the files that one ignores everywhere; git never had .env.example."""
+    (project / ".gitignore").write_text(".env\n")
+    git(project, "rm", "--quiet", "--cached", ".env.example")
+    commit(project)
+    return add(project / ".env.example")
+
+
+def forced_example(project: Path) -> Work:
+    """The same, where somebody added it by force."""
+    (project / ".gitignore").write_text(".env\n")
+    work = add(project / ".env.example")
+    git(project, "add", "--force", ".env.example")
+    commit(project)
+    return work
+
+
+def own_compose_file(project: Path) -> Work:
+    """Each developer has a docker-compose.yml, which git ignores."""
+    git(project, "rm", "--quiet", "--cached", "docker-compose.yml")
+    add(project / ".gitignore", b"docker-compose.yml\n")
+    commit(project)
+    return add(project / "docker-compose.yml")
+
+
+def skipped_by_git(project: Path) -> Work:
+    git(project, "update-index", "--skip-worktree", "docker-compose.yml")
+    git(project, "update-index", "--assume-unchanged", "README.md")
+    return add(project / "docker-compose.yml") | add(project / "README.md")
+
+
+def ignored_on_a_new_path(project: Path) -> Work:
+    """The next release has this file."""
+    add(project / ".gitignore", b"newer.py\n")
+    commit(project)
+    return add(project / "backend" / "app" / "core" / "newer.py")
+
+
+def untracked_on_a_new_path(project: Path) -> Work:
+    """Hidden from `git status`, so that Copier takes the project for clean."""
+    return add(project / "backend" / "app" / "core" / "newer.py")
+
+
+def edit_in_conflict(project: Path) -> Work:
+    compose = project / "docker-compose.yml"
+    compose.write_text(re.sub(r"(?<=interval: 10s).*", " # mine", compose.read_text(), count=1))
+    commit(project)
+    return {compose: b"interval: 10s # mine"}
+
+
+def blank_elsewhere(project: Path) -> Work:
+    """In another folder of a monorepo."""
+    add(in_a_monorepo(project) / "other" / "text.md", b"trailing  \n")
+    work = add(project / "backend" / "app" / "core" / "config.py", b"MINE = 1\n")
+    commit(project)
+    return work
+
+
+def leftover_rejects(project: Path) -> Work:
+    """Of an earlier update or `git apply`; git does not see them."""
+    (project / ".git" / "info").mkdir(exist_ok=True)
+    (project / ".git" / "info" / "exclude").write_text("*.rej\n")
+    return add(project / "README.md.rej") | add(project / "gone.py.rej")
+
+
+def linked_folder(project: Path) -> Work:
+    """testing/ stands elsewhere in the project, with fixtures of one's own."""
+    shared = project / "shared"
+    shutil.move(project / "backend" / "testing", shared)
+    (project / "backend" / "testing").symlink_to("../shared")
+    work = add(shared / "checks.py")
+    commit(project)
+    return work
+
+
+def new_file_in_a_folder_not_of_ascii(project: Path) -> Work:
+    in_a_monorepo(project)
+    project = project.rename(project.with_name("größe"))
+    work = add(project / "backend" / "app" / "core" / "newer.py") | add(project / "README.md")
+    commit(project)
+    return work
+
+
+def ignored_name_not_of_ascii(project: Path) -> Work:
+    add(project / ".gitignore", "größe.txt\n".encode())
+    work = add(project / "backend" / "app" / "core" / "config.py", b"MINE = 1\n")
+    commit(project)
+    return work | add(project / "größe.txt")
+
+
+def in_a_monorepo(project: Path) -> Path:
+    """Make its parent the repository; returns that."""
+    shutil.rmtree(project / ".git")
+    git(project.parent, "init", "--quiet", "-b", "main")
+    return project.parent
+
+
+# Each with the git configuration that it needs, and with what `copier update` does.
+LOSSES: list[tuple[Callable[[Path], Work], list[str], str]] = [
+    (ignored_example, ["excludes"], "lost"),
+    (forced_example, ["excludes"], "lost"),
+    (forced_example, ["template"], "lost"),
+    (own_compose_file, [], "lost"),
+    (skipped_by_git, [], "lost"),
+    (ignored_on_a_new_path, [], "lost"),
+    (untracked_on_a_new_path, ["untracked"], "lost"),
+    (edit_in_conflict, ["untracked"], "lost"),
+    (blank_elsewhere, ["whitespace"], "lost"),
+    (leftover_rejects, [], "fails"),
+    (linked_folder, [], "lost"),
+    (new_file_in_a_folder_not_of_ascii, [], "fails"),
+    (ignored_name_not_of_ascii, ["quotepath"], "fails"),
+]
+
+
+@pytest.fixture(params=LOSSES, ids=lambda loss: "-".join([loss[0].__name__, *loss[1]]))
+def loss(request: pytest.FixtureRequest, workshop: Workshop) -> Generator[tuple[Path, Work, str]]:
+    prepare, configuration, ending = request.param
+    place = workshop.project(WORKING_TREE).parent
+    with configured(Path(tempfile.mkdtemp(dir=place.parent)), *configuration):
+        work = prepare(place / "demo")
+        [answers] = place.glob(f"*/{ANSWERS}")
+        yield answers.parent, work, ending
+    shutil.rmtree(place)
+
+
+def missing(work: Work) -> list[Path]:
+    """Where what was there is not any more."""
+    return [
+        path for path, lines in work.items() if not path.exists() or lines not in path.read_bytes()
+    ]
+
+
+def test_an_update_in_a_branch_loses_nothing(loss: tuple[Path, Work, str]) -> None:
+    project, work, _ = loss
+    before = tree(project.parent)
+    plain = not Path(os.environ["GIT_CONFIG_GLOBAL"]).stat().st_size
+    ended = update_in_a_branch(project, f"--vcs-ref={NEXT}", fresh=not plain)
+    assert ended.code == 0, ended.said
+    shutil.rmtree(ended.worktree, ignore_errors=True)
+    assert tree(project.parent) == before
+    subprocess.run(["git", *MERGE], cwd=project, check=False)
+    assert missing(work) == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of Copier's
+def test_an_update_in_place_loses_it(loss: tuple[Path, Work, str]) -> None:
+    """What the rendered README says of `copier update`; if Copier learns better, so may that."""
+    project, work, ending = loss
+    try:
+        update(project)
+    except Exception:
+        assert ending == "fails"
+    else:
+        assert ending == "lost"
+        assert missing(work)
+
+
+def update(project: Path) -> None:
+    with git_of_here():
+        run_update(
+            project,
+            vcs_ref=NEXT,
+            defaults=True,
+            overwrite=True,
+            context_lines=9999,
+            quiet=True,
+            settings=Settings(),
+        )
+
+
+# --- moments -------------------------------------------------------------------------------------
+
+
+def with_work(project: Path) -> Path:
+    """A project with all the usual changes, and work in progress of each kind."""
+    user = User(project, project / "backend", 0)
+    for usual in USUAL:
+        usual(user)
+    commit(project)
+    add(project / "docker-compose.yml")
+    add(project / "backend" / "new.py")
+    git(project, "add", "--force", "docker-compose.yml")
+    add(project / "docker-compose.yml")
+    return project
+
+
+def state(project: Path) -> list[Any]:
+    """All that an update by branch may not change: files, index, the current branch."""
+    asked = ["status --porcelain --branch", "diff --cached", "stash list", "log --oneline"]
+    return [tree(project), *(git(project, *words.split()) for words in asked)]
+
+
+class Counter:
+    """Counts commands, and ends the program before one of them."""
+
+    def __init__(self, last: int = -1, end: Callable[[], None] = lambda: None) -> None:
+        self.last, self.end, self.count = last, end, 0
+
+    def __call__(self) -> None:
+        if self.count == self.last:
+            self.end()
+        self.count += 1
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def fails() -> None:
+    sys.exit("Error: no network")
+
+
+def test_an_update_that_ends_early_leaves_nothing(workshop: Workshop) -> None:
+    project = with_work(workshop.project(WORKING_TREE))
+    before, number = state(project), 0
+    while True:
+        counter = Counter(number, interrupted if number % 2 else fails)
+        try:
+            ended = update_in_a_branch(project, f"--vcs-ref={NEXT}", before_each=counter)
+        except KeyboardInterrupt:
+            pass
+        else:
+            if ended.code == 0:
+                break
+        assert state(project) == before
+        assert git(project, "branch", "--list", BRANCH) == ""
+        assert git(project, "worktree", "list").count("\n") == 0
+        number += 1
+    assert number > 15
+
+
+def test_a_killed_update_leaves_a_worktree_that_the_next_one_names(workshop: Workshop) -> None:
+    project, other = (with_work(workshop.project(WORKING_TREE)) for _ in range(2))
+    undisturbed = Counter()
+    update_in_a_branch(other, f"--vcs-ref={NEXT}", before_each=undisturbed)
+    wanted, before = git(other, "rev-parse", f"{BRANCH}^{{tree}}"), state(project)
+    for number in range(0, undisturbed.count, 3):
+        if os.fork() == 0:
+            counter = Counter(number, lambda: os._exit(9))
+            update_in_a_branch(project, f"--vcs-ref={NEXT}", before_each=counter)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.wait()[1]) == 9
+        assert state(project) == before
+        ended = update_in_a_branch(project, f"--vcs-ref={NEXT}")
+        if ended.code:
+            forget(project, str(ended.code))
+            ended = update_in_a_branch(project, f"--vcs-ref={NEXT}")
+        assert ended.code == 0, ended.said
+        assert git(project, "rev-parse", f"{BRANCH}^{{tree}}") == wanted
+        assert state(project) == before
+        git(project, "branch", "--delete", "--force", BRANCH)
+
+
+def forget(project: Path, said: str) -> None:
+    """Type the commands of the message."""
+    commands = re.findall(r"^    (git .*)$", said, re.MULTILINE)
+    assert commands, said
+    for command in commands:
+        subprocess.run(shlex.split(command), cwd=project, check=False, capture_output=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_at_any_time_touches_nothing_of_the_users(
+    workshop: Workshop, number: signal.Signals
+) -> None:
+    """UPDATE_MOMENTS says how many times."""
+    project = with_work(workshop.project(WORKING_TREE))
+    before = state(project)
+    for _ in range(int(os.environ.get("UPDATE_MOMENTS", "1"))):
+        process = start(project)
+        time.sleep(random.uniform(0, 6))  # noqa: S311
+        os.killpg(process.pid, number)
+        said = process.communicate(timeout=60)[0]
+        assert "Traceback" not in said or number == signal.SIGINT
+        assert state(project) == before
+        forget(
+            project,
+            f"    git worktree remove --force {project}-{BRANCH}\n    git branch -D {BRANCH}",
+        )
+
+
+def start(project: Path, *options: str) -> subprocess.Popen[str]:
+    """The command itself, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, PROGRAM, f"--vcs-ref={NEXT}", *options],
+        cwd=project,
+        env=environment(PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+# --- places --------------------------------------------------------------------------------------
+
+
+def monorepo(project: Path, _place: Path) -> Path:
+    in_a_monorepo(project)
+    return project
+
+
+def renamed_in_a_monorepo(project: Path, _place: Path) -> Path:
+    in_a_monorepo(project)
+    return project.rename(project.with_name("größe and space"))
+
+
+def submodule(project: Path, place: Path) -> Path:
+    git(place, "init", "--quiet", "top")
+    words = ("-c", "protocol.file.allow=always", "submodule", "--quiet", "add")
+    git(place / "top", *words, str(project), "demo")
+    return place / "top" / "demo"
+
+
+def linked_worktree(project: Path, place: Path) -> Path:
+    git(project, "worktree", "add", "--quiet", "-b", "feature", str(place / "feature"))
+    return place / "feature"
+
+
+def shallow(project: Path, place: Path) -> Path:
+    git(place, "clone", "--quiet", "--depth=1", f"file://{project}", "shallow")
+    return place / "shallow"
+
+
+def sparse(project: Path, _place: Path) -> Path:
+    top = in_a_monorepo(project)
+    add(top / "other" / "text.md")
+    commit(top)
+    git(top, "sparse-checkout", "set", "demo")
+    assert not (top / "other").exists()
+    return project
+
+
+def behind_a_link(project: Path, place: Path) -> Path:
+    (place / "link").symlink_to(project)
+    return place / "link"
+
+
+@pytest.mark.parametrize(
+    "move",
+    [monorepo, renamed_in_a_monorepo, submodule, linked_worktree, shallow, sparse, behind_a_link],
+)
+def test_a_project_is_updated_wherever_it_is(
+    workshop: Workshop, tmp_path: Path, move: Callable[[Path, Path], Path]
+) -> None:
+    project = workshop.project(WORKING_TREE)
+    add(project / "backend" / "app" / "core" / "config.py", b"MINE = 1\n")
+    commit(project)
+    project = move(project, tmp_path)
+    if move in (monorepo, renamed_in_a_monorepo):
+        add(project.parent / "other" / "text.md")
+        commit(project.parent)
+    elsewhere = project.parent / "other" / "text.md"
+    if elsewhere.exists():
+        add(elsewhere, b"not committed\n")
+    before = tree(project.parent)
+    ended = update_in_a_branch(project, f"--vcs-ref={NEXT}", fresh="renamed" in move.__name__)
+    assert ended.code == 0, ended.said
+    assert tree(project.parent) == before
+    git(project, *MERGE)
+    assert b"MINE = 1\n" in (project / "backend" / "app" / "core" / "config.py").read_bytes()
+    assert (project / "backend" / "app" / "core" / "newer.py").exists()
