@@ -26,10 +26,11 @@ from tests._kit.support import BIN, environment
 from tests.conftest import WORKING_TREE, git
 from tests.update.branch import BRANCH, MERGE, git_of_here, update_in_a_branch
 from tests.update.edits import ANSWERS, USUAL, User
-from tests.update.releases import NEXT, repository
-from tests.update.trial import Workshop, commit, configured, memory, tree
+from tests.update.releases import NEXT, recorded, repository
+from tests.update.trial import Workshop, commit, configured, memory, tree, unmerged
 
 PROGRAM = "backend/testing/update.py"
+BEFORE = recorded()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +53,17 @@ def add(path: Path, line: bytes = b"# mine, and nowhere else\n") -> Work:
     return {path: line}
 
 
-def ignored_example(project: Path) -> Work:
-    """`.env*` among the files that one ignores everywhere; git never had .env.example."""
-    (project / ".gitignore").write_text(".env\n")
-    git(project, "rm", "--quiet", "--cached", ".env.example")
+def ignored_everywhere(project: Path) -> Work:
+    """`*.ini` is among the files that one ignores everywhere; git never had alembic.ini."""
+    git(project, "rm", "--quiet", "--cached", "backend/alembic.ini")
     commit(project)
-    return add(project / ".env.example")
+    return add(project / "backend" / "alembic.ini")
 
 
-def forced_example(project: Path) -> Work:
-    """The same, where somebody added it by force."""
-    (project / ".gitignore").write_text(".env\n")
-    work = add(project / ".env.example")
-    git(project, "add", "--force", ".env.example")
+def added_by_force(project: Path) -> Work:
+    """The same, where somebody added it."""
+    work = add(project / "backend" / "alembic.ini")
+    git(project, "add", "--force", "backend/alembic.ini")
     commit(project)
     return work
 
@@ -96,10 +95,11 @@ def untracked_on_a_new_path(project: Path) -> Work:
 
 
 def edit_in_conflict(project: Path) -> Work:
+    """In every comment, of which the next release changes some."""
     compose = project / "docker-compose.yml"
-    compose.write_text(re.sub(r"(?<=interval: 10s).*", " # mine", compose.read_text(), count=1))
+    compose.write_text(re.sub(r"(?m)^( *# [A-Z].*)$", r"\1 (mine)", compose.read_text()))
     commit(project)
-    return {compose: b"interval: 10s # mine"}
+    return {compose: b" (mine)\n"}
 
 
 def blank_elsewhere(project: Path) -> Work:
@@ -151,9 +151,9 @@ def in_a_monorepo(project: Path) -> Path:
 
 # Each with the git configuration that it needs, and with what `copier update` does.
 LOSSES: list[tuple[Callable[[Path], Work], list[str], str]] = [
-    (ignored_example, ["excludes"], "lost"),
-    (forced_example, ["excludes"], "lost"),
-    (forced_example, ["template"], "lost"),
+    (ignored_everywhere, ["excludes"], "lost"),
+    (added_by_force, ["excludes"], "lost"),
+    (added_by_force, ["template"], "lost"),
     (own_compose_file, [], "lost"),
     (skipped_by_git, [], "lost"),
     (ignored_on_a_new_path, [], "lost"),
@@ -208,6 +208,18 @@ def test_an_update_in_place_loses_it(loss: tuple[Path, Work, str]) -> None:
     else:
         assert ending == "lost"
         assert missing(work)
+
+
+@pytest.mark.parametrize("configuration", ["excludes", "template"])
+def test_an_example_of_settings_is_no_secret(workshop: Workshop, configuration: str) -> None:
+    """Not even in place, and where `.env*` is ignored everywhere: .gitignore has an exception."""
+    project = workshop.project(WORKING_TREE)
+    with configured(project.parent, configuration):
+        git(project, "rm", "--quiet", "--cached", ".env.example")
+        work = add(project / ".env.example")
+        commit(project)
+        update(project)
+        assert missing(work) == []
 
 
 def update(project: Path) -> None:
@@ -334,12 +346,12 @@ def test_a_signal_at_any_time_touches_nothing_of_the_users(
         )
 
 
-def start(project: Path, *options: str) -> subprocess.Popen[str]:
+def start(project: Path, path: Path = BIN) -> subprocess.Popen[str]:
     """The command itself, in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, PROGRAM, f"--vcs-ref={NEXT}", *options],
+        [sys.executable, PROGRAM, f"--vcs-ref={NEXT}"],
         cwd=project,
-        env=environment(PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}"),
+        env=environment(PATH=f"{path}{os.pathsep}{os.environ['PATH']}"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -415,3 +427,129 @@ def test_a_project_is_updated_wherever_it_is(
     git(project, *MERGE)
     assert b"MINE = 1\n" in (project / "backend" / "app" / "core" / "config.py").read_bytes()
     assert (project / "backend" / "app" / "core" / "newer.py").exists()
+
+
+# --- what comes of it ----------------------------------------------------------------------------
+
+
+def merged(project: Path, *options: str) -> str:
+    """Update and merge; returns what was said."""
+    ended = update_in_a_branch(project, f"--vcs-ref={NEXT}", *options)
+    assert ended.code == 0, ended.said
+    git(project, *MERGE)
+    return ended.said
+
+
+def test_an_untouched_project_becomes_what_it_becomes_in_place(workshop: Workshop) -> None:
+    project, other = (workshop.project(BEFORE) for _ in range(2))
+    merged(project)
+    update(other)
+    assert tree(project) == tree(other)
+
+
+def test_improvements_follow_a_folder_that_was_renamed(workshop: Workshop) -> None:
+    project = workshop.project(WORKING_TREE)
+    git(project, "mv", "backend", "api")
+    add(project / "api" / "app" / "core" / "config.py", b"MINE = 1\n")
+    commit(project)
+    merged(project)
+    assert not (project / "backend").exists()
+    fresh = workshop.rendered(NEXT, "backend") / "backend"
+    config = (fresh / "app" / "core" / "config.py").read_bytes()
+    assert (project / "api" / "app" / "core" / "config.py").read_bytes() == config + b"MINE = 1\n"
+    assert (project / "api" / "app" / "core" / "newer.py").exists()
+
+
+def test_what_was_deleted_stays_deleted_and_what_conflicts_is_listed(workshop: Workshop) -> None:
+    project = workshop.project(WORKING_TREE)
+    git(project, "rm", "--quiet", "README.md", "backend/tests/test_settings.py")
+    work = edit_in_conflict(project)
+    ended = update_in_a_branch(project, f"--vcs-ref={NEXT}")
+    assert ended.code == 0
+    assert "\nU\tdocker-compose.yml\n" in ended.said
+    assert str(ended.worktree) in ended.said
+    place = ended.worktree
+    assert unmerged(place) == {"docker-compose.yml"}
+    assert not (place / "README.md").exists()
+    assert not (place / "backend" / "tests" / "test_settings.py").exists()
+    # Resolved as it says, it is a branch like any other, and the next one may begin.
+    git(place, "checkout", "--ours", "docker-compose.yml")
+    git(place, "add", "docker-compose.yml")
+    git(place, "commit", "--quiet", "--message=Resolved")
+    git(project, *MERGE)
+    assert missing(work) == []
+    forget(project, str(update_in_a_branch(project).code))
+    said = update_in_a_branch(project, f"--vcs-ref={NEXT}").said
+    assert said.endswith("There is no newer release.\n")
+
+
+def test_removed_and_renamed_files_are_listed(workshop: Workshop) -> None:
+    project = workshop.project(BEFORE)
+    listed = update_in_a_branch(project, f"--vcs-ref={NEXT}").said
+    assert re.search(r"^D\tbackend/app/migrate/heads.py$", listed, re.MULTILINE)
+
+
+def test_an_edit_in_a_file_that_the_template_removed_is_a_conflict(workshop: Workshop) -> None:
+    """In place, it is gone."""
+    project = workshop.project(BEFORE)
+    work = add(project / "backend" / "app" / "migrate" / "heads.py")
+    commit(project)
+    ended = update_in_a_branch(project, f"--vcs-ref={WORKING_TREE}")
+    assert "backend/app/migrate/heads.py" in unmerged(ended.worktree)
+    assert missing(work) == []
+
+
+def test_going_back_after_the_merge_keeps_what_is_not_committed(workshop: Workshop) -> None:
+    project = workshop.project(WORKING_TREE)
+    top = in_a_monorepo(project)
+    add(top / "other" / "text.md")
+    commit(top)
+    add(top / "other" / "text.md")
+    add(top / "other" / "new.md")
+    before = tree(top)
+    said = merged(project)
+    assert tree(top) != before
+    [words] = re.findall(r"^To go back .*: (git .*)$", said, re.MULTILINE)
+    git(project, *words.split()[1:])
+    assert tree(top) == before
+
+
+def test_other_answers_are_options(workshop: Workshop) -> None:
+    project = workshop.project(WORKING_TREE, postgres_version="17")
+    ended = update_in_a_branch(
+        project, "--data=postgres_version=18", f"--vcs-ref={WORKING_TREE}", fresh=True
+    )
+    assert "PostgreSQL 17 -> 18" in ended.said
+    git(project, *MERGE)
+    assert "postgres-18:" in (project / "docker-compose.yml").read_text()
+
+
+@pytest.mark.parametrize("change", ["_commit: .*\n", "(?<=_src_path: ).*", "(?s).*"])
+def test_a_project_that_names_no_release_is_told(workshop: Workshop, change: str) -> None:
+    project = workshop.project(WORKING_TREE)
+    text = (project / ANSWERS).read_text()
+    (project / ANSWERS).write_text(re.sub(change, ".." * change.startswith("(?<="), text, count=1))
+    commit(project)
+    before = state(project)
+    said = str(update_in_a_branch(project).code)
+    assert "names no release" in said
+    assert "README.md" in said
+    assert state(project) == before
+
+
+def test_the_command_itself(workshop: Workshop, copier_: list[str], tmp_path: Path) -> None:
+    """With the oldest and the newest Copier, as the rendered README has it."""
+    project, other = (with_work(workshop.project(WORKING_TREE)) for _ in range(2))
+    assert f"$ python3 {PROGRAM}\n" in (project / "README.md").read_text()
+    (tmp_path / "copier").write_text(f'#!/bin/sh\nexec {shlex.join(copier_)} "$@"\n')
+    (tmp_path / "copier").chmod(0o755)
+    before = state(project)
+    process = start(project, path=tmp_path)
+    said = process.communicate()[0]
+    assert process.returncode == 0, said
+    assert "In place" not in said
+    assert "git clean" not in said
+    assert state(project) == before
+    update_in_a_branch(other, f"--vcs-ref={NEXT}")
+    trees = [git(folder, "rev-parse", f"{BRANCH}^{{tree}}") for folder in (project, other)]
+    assert trees[0] == trees[1]

@@ -100,10 +100,14 @@ def main(options: list[str]) -> None:
         sys.exit(f"Error: an earlier update is not merged. To forget it:\n\n{commands}")
     try:
         update(options, worktree, run("git", "rev-parse", "--show-prefix"))
-        listed = run("git", "diff", "--name-status", "--diff-filter=DRU", "HEAD", folder=worktree)
+        if not run("git", "status", "--porcelain", folder=worktree):
+            print("There is no newer release.")
+            sys.exit()
+        options = ["--cached", "--name-status", "--diff-filter=DRU"]
+        listed = run("git", "diff", *options, folder=worktree)
         conflict = run("git", "ls-files", "--unmerged", folder=worktree)
         if not conflict:
-            run("git", "commit", "--quiet", "--allow-empty", "-m", "Update", folder=worktree)
+            run("git", "commit", "--quiet", "-m", "Update from the template", folder=worktree)
             run(*remove)
     except BaseException:
         for words in (remove, forget):
