@@ -11,8 +11,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -37,7 +35,7 @@ from tests.update import trial
 from tests.update.conftest import COPIERS, type_
 from tests.update.edits import ANSWERS, USUAL, User
 from tests.update.judge import File, Tree, judge
-from tests.update.releases import NEXT, RECORDS, SHIPPED, recorded, repository
+from tests.update.releases import NEXT, recorded, repository
 from tests.update.trial import MAY_VANISH, STARTER, Outcome, Plan, Workshop, commit, tree, update
 
 PROJECTS = int(os.environ.get("UPDATE_PROJECTS", "300" if os.environ.get("CI") == "true" else "60"))
@@ -568,108 +566,3 @@ def checks(backend: Path, url: URL) -> None:
         ("pytest", ["-q", "-p", "no:cacheprovider"]),
     ]:
         succeed(forks().run(module, words, backend, given))
-
-
-# --- scripts/release -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def clone(template: Path, tmp_path: Path) -> Path:
-    """This repository as it stands, without releases, and with something to release."""
-    path = tmp_path / "clone"
-    git(template, "clone", "--quiet", str(template), str(path))
-    git(path, "checkout", "--quiet", "-B", "main", WORKING_TREE)
-    for tag in git(path, "tag").split():
-        git(path, "tag", "--delete", tag)
-    shutil.rmtree(path / RECORDS.relative_to(ROOT), ignore_errors=True)
-    news(path, "The first.")
-    return path
-
-
-def news(clone: Path, line: str) -> None:
-    """Write a changelog's entry, and commit all."""
-    changelog = clone / "CHANGELOG.md"
-    text = changelog.read_text() if changelog.exists() else "# Changelog\n\n## [Unreleased]\n"
-    text = text.replace("## [Unreleased]\n", f"## [Unreleased]\n\n### Added\n\n- {line}\n", 1)
-    changelog.write_text(text)
-    commit(clone)
-
-
-def release(clone: Path, version: str, tests: str = "true") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "scripts/release", version],
-        cwd=clone,
-        env=os.environ | {"RELEASE_TESTS": tests},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_a_release_is_committed_tagged_and_recorded(
-    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = release(clone, "0.1.0")
-    assert first.returncode == 0, first.stderr
-    assert git(clone, "status", "--porcelain") == ""
-    assert git(clone, "cat-file", "-t", "v0.1.0") == "tag"
-    assert git(clone, "rev-parse", "v0.1.0^{commit}") == git(clone, "rev-parse", "HEAD")
-    changelog = (clone / "CHANGELOG.md").read_text()
-    assert re.search(r"## \[Unreleased\]\n\n## \[0\.1\.0\] - \d{4}-\d\d-\d\d\n", changelog)
-    assert "- The first.\n" in changelog.partition("## [0.1.0]")[2]
-
-    (clone / "template" / "NEWS.md").write_text("New.\n")
-    news(clone, "The second.")
-    second = release(clone, "0.2.0")
-    assert second.returncode == 0, second.stderr
-    bundles = sorted((clone / "tests" / "releases").iterdir())
-    assert [path.name for path in bundles] == ["v0.1.0.bundle", "v0.2.0.bundle"]
-    assert bundles[1].stat().st_size < bundles[0].stat().st_size / 10, "only what changed"
-
-    # A shallow clone has no tags, and yet every release.
-    shallow = tmp_path / "shallow"
-    git(tmp_path, "clone", "--quiet", "--depth=1", "--no-tags", f"file://{clone}", str(shallow))
-    assert git(shallow, "tag") == ""
-    git(shallow, "tag", "-a", WORKING_TREE, "-m", WORKING_TREE)
-    monkeypatch.setattr("tests.update.releases.RECORDS", shallow / "tests" / "releases")
-    made = tmp_path / "made"
-    repository(made, shallow)
-    for tag in ("v0.1.0", "v0.2.0"):
-        for path in SHIPPED:
-            assert git(made, "rev-parse", f"{tag}:{path}") == git(
-                clone, "rev-parse", f"{tag}:{path}"
-            )
-    Workshop(made, tmp_path).trial(Plan(1, "v0.1.0", "v0.2.0"))
-
-
-@pytest.mark.parametrize(
-    ("version", "why"),
-    [
-        ("1.0", "is not of the form X.Y.Z"),
-        ("v1.0.0", "is not of the form X.Y.Z"),
-        ("01.0.0", "is not of the form X.Y.Z"),
-        ("0.1.0", "is not above v0.1.0"),
-        ("0.0.9", "is not above v0.1.0"),
-        ("0.3.0", "there is a tag v0.3.0 already"),
-        ("0.2.0", "CHANGELOG.md says nothing under [Unreleased]"),
-        ("0.2.1", "the tests are not green"),
-        ("0.2.2", "not everything is committed"),
-    ],
-)
-def test_what_cannot_be_a_release_changes_nothing(clone: Path, version: str, why: str) -> None:
-    records = clone / "tests" / "releases"
-    records.mkdir()
-    (records / "v0.1.0.bundle").write_text("")
-    git(clone, "tag", "v0.3.0")
-    if version == "0.2.0":
-        changelog = clone / "CHANGELOG.md"
-        changelog.write_text("# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-01-01\n\n- X.\n")
-    commit(clone)
-    if version == "0.2.2":
-        (clone / "README.md").write_text("changed\n")
-    before = tree(clone), git(clone, "rev-parse", "HEAD"), git(clone, "tag")
-    done = release(clone, version, tests="false" if version == "0.2.1" else "true")
-    assert done.returncode != 0
-    assert why in done.stderr
-    assert "Traceback" not in done.stderr
-    assert (tree(clone), git(clone, "rev-parse", "HEAD"), git(clone, "tag")) == before

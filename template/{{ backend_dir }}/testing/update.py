@@ -6,6 +6,7 @@ your files, index and branches stay as they are. With conflicts, the worktree st
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,7 @@ def update(options: list[str], worktree: Path, prefix: str) -> None:
     run("git", "worktree", "add", "--quiet", "-B", BRANCH, worktree, "HEAD")
     given = worktree / prefix / ANSWERS
     answers = given.read_bytes() if given.is_file() else b""
-    if b"\n_commit: " not in answers or b"\n_src_path: ." in answers:
+    if not re.search(rb"(?m)^_commit: ", answers) or re.search(rb"(?m)^_src_path: \.", answers):
         sys.exit(f"Error: {ANSWERS} is not committed here, or names no release: README.md")
     with TemporaryDirectory(prefix=f"{BRANCH}.", ignore_cleanup_errors=True) as folder:
         project = Path(folder, prefix)  # copier.yml knows the folder's name
