@@ -63,6 +63,33 @@ class Outcome:
     verdict: Verdict
 
 
+@dataclass
+class Case:
+    """What is judged."""
+
+    base: Tree
+    mine: Tree
+    new: Tree
+    result: Tree
+    unmerged: set[str]
+    renamed: dict[str, str]
+    edited_may_vanish: bool
+
+    def verdict(self) -> Verdict:
+        """What the judge says."""
+        return judge(
+            self.base,
+            self.mine,
+            self.new,
+            self.result,
+            self.unmerged,
+            ANSWERS,
+            MAY_VANISH,
+            self.renamed,
+            edited_may_vanish=self.edited_may_vanish,
+        )
+
+
 def memory() -> str | None:
     """A folder in memory, where there is one with room; else None, for the usual place."""
     folder = Path("/dev/shm")  # noqa: S108
@@ -117,20 +144,24 @@ class Workshop:
 
     def trial(self, plan: Plan) -> Outcome:
         """Carry out a plan."""
-        return self._trial(plan)[0]
+        edits, case, losses = self.case(plan)
+        verdict = case.verdict()
+        verdict.losses += losses
+        return Outcome(plan, edits, verdict)
 
     def state_after(self, plan: Plan) -> Tree:
         """Carry out a plan; returns what is left."""
-        return self._trial(plan)[1]
+        return self.case(plan)[1].result
 
-    def _trial(self, plan: Plan) -> tuple[Outcome, Tree]:
+    def case(self, plan: Plan) -> tuple[list[str], Case, list[str]]:
+        """Carry out a plan; returns what was edited, what to judge, and what is lost already."""
         project = self.project(plan.old, plan.backend_dir)
         try:
             return self._carry_out(plan, project)
         finally:
             shutil.rmtree(project.parent)
 
-    def _carry_out(self, plan: Plan, project: Path) -> tuple[Outcome, Tree]:
+    def _carry_out(self, plan: Plan, project: Path) -> tuple[list[str], Case, list[str]]:
         user = User(project, project / plan.backend_dir, plan.seed)
         edits = user.work(raw=plan.raw)
         base = tree(self.rendered(plan.old, plan.backend_dir))
@@ -145,12 +176,15 @@ class Workshop:
         mine = tree(project)
         update(project, plan.new, context_lines=plan.context_lines)
         result = tree(project)
-        verdict = judge(base, mine, new, result, unmerged(project), ANSWERS, MAY_VANISH)
-        return Outcome(plan, edits, verdict), result
+        return (
+            edits,
+            Case(base, mine, new, result, unmerged(project), {}, edited_may_vanish=True),
+            [],
+        )
 
     def _in_a_branch(
         self, plan: Plan, project: Path, edits: list[str], base: Tree, new: Tree
-    ) -> tuple[Outcome, Tree]:
+    ) -> tuple[list[str], Case, list[str]]:
         """As we recommend it, under some of the git configurations that people have."""
         chance = random.Random(plan.seed)  # noqa: S311
         names = chance.sample(sorted(CONFIGURATIONS), 3)
@@ -174,11 +208,8 @@ class Workshop:
             result, listed = tracked(place), unmerged(place)
             git(place, "checkout", "--quiet", "--force", "--detach", "main")
             mine = tracked(place)
-        verdict = judge(
-            base, mine, new, result, listed, ANSWERS, MAY_VANISH, renamed, edited_may_vanish=False
-        )
-        verdict.losses += losses
-        return Outcome(plan, [*edits, *names, work], verdict), result
+        case = Case(base, mine, new, result, listed, renamed, edited_may_vanish=False)
+        return [*edits, *names, work], case, losses
 
 
 CONFIGURATIONS = {
