@@ -493,7 +493,8 @@ def test_only_settings_that_copier_reads_are_set() -> None:
 
 
 def test_patterns_hold_no_answer_and_match_in_any_folder() -> None:
-    only_update = re.compile(r"\{% if _copier_operation == 'update' %\}(.*)\{% endif %\}")
+    when = r"_copier_operation == 'update' or rendered is defined"
+    only_update = re.compile(rf"\{{% if {when} %\}}(.*)\{{% endif %\}}")
     exclude = [only_update.sub(r"\1", pattern) for pattern in CONFIG["_exclude"]]
     for pattern in [*exclude, *CONFIG["_skip_if_exists"]]:
         assert re.match(r"!?\*\*/", pattern), pattern

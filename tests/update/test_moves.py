@@ -5,19 +5,18 @@
 
 import re
 import shlex
-import signal
 import subprocess
-import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from copier._main import Worker
 from jinja2 import Template
 
 from tests._kit.quick import quickened
-from tests._kit.support import BIN, SHAPES, NewDatabase, environment, run, succeed
+from tests._kit.support import SHAPES, NewDatabase, run, succeed
 from tests.conftest import ROOT, WORKING_TREE, git
 from tests.update.judge import sides
 from tests.update.releases import NEXT, recorded, repository, version
@@ -241,26 +240,25 @@ def test_going_back_restores_this_folder_and_touches_no_other(
 
 
 def test_an_interrupted_update_has_a_way_back(
-    workshop: Workshop, capsys: pytest.CaptureFixture[str]
+    workshop: Workshop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the message before the update says of Ctrl-C."""
+    """Ctrl-C, or no network, after Copier has rendered and before it has brought edits back."""
     update(workshop.project(WORKING_TREE), NEXT, quiet=False)
     said = capsys.readouterr().err
     project = in_a_monorepo(workshop)
     before = tree(project.parent)
-    words = ["update", "--defaults", f"--vcs-ref={NEXT}"]
-    answers = (project / ".copier-answers.yml").read_bytes()
-    with subprocess.Popen(
-        [BIN / "copier", *words],
-        cwd=project,
-        env=environment(),
-        stderr=subprocess.PIPE,
-    ) as process:
-        while process.poll() is None and (project / ".copier-answers.yml").read_bytes() == answers:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert tree(project) != before
+    moments = iter(["of the old rendering", "of the new one"])
+
+    usual = Worker._git_initialize_repo
+
+    def interrupted(worker: Worker) -> None:
+        if next(moments) == "of the new one":
+            raise KeyboardInterrupt
+        usual(worker)
+
+    monkeypatch.setattr(Worker, "_git_initialize_repo", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        update(project, NEXT)
+    assert b"Mine." not in (project / "README.md").read_bytes(), "what the README says is true"
     go_back(project, said)
     assert tree(project.parent) == before
