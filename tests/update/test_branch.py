@@ -142,6 +142,18 @@ def ignored_name_not_of_ascii(project: Path) -> Work:
     return work | add(project / "größe.txt")
 
 
+def bytes_of_another_encoding(project: Path) -> Work:
+    work = add(project / "backend" / "requirements-dev.txt", "# größer\n".encode("latin-1"))
+    commit(project)
+    return work
+
+
+def zero_byte(project: Path) -> Work:
+    work = add(project / "docker-compose.yml", b"# mine: \0\n")
+    commit(project)
+    return work
+
+
 def in_a_monorepo(project: Path) -> Path:
     """Make its parent the repository; returns that."""
     shutil.rmtree(project / ".git")
@@ -164,6 +176,8 @@ LOSSES: list[tuple[Callable[[Path], Work], list[str], str]] = [
     (linked_folder, [], "lost"),
     (new_file_in_a_folder_not_of_ascii, [], "fails"),
     (ignored_name_not_of_ascii, ["quotepath"], "fails"),
+    (bytes_of_another_encoding, [], "lost"),
+    (zero_byte, [], "lost"),
 ]
 
 
@@ -458,6 +472,27 @@ def test_improvements_follow_a_folder_that_was_renamed(workshop: Workshop) -> No
     config = (fresh / "app" / "core" / "config.py").read_bytes()
     assert (project / "api" / "app" / "core" / "config.py").read_bytes() == config + b"MINE = 1\n"
     assert (project / "api" / "app" / "core" / "newer.py").exists()
+
+
+def test_in_place_none_follow(workshop: Workshop) -> None:
+    """And a stray folder appears."""
+    project = workshop.project(WORKING_TREE)
+    git(project, "mv", "backend", "api")
+    commit(project)
+    update(project)
+    assert (project / "backend" / "app" / "core" / "newer.py").exists()
+    assert not (project / "api" / "app" / "core" / "newer.py").exists()
+
+
+def test_in_place_a_conflict_in_a_reject_file_is_not_listed(workshop: Workshop) -> None:
+    project = workshop.project(WORKING_TREE)
+    work = edit_in_conflict(project)
+    run_update(
+        project, vcs_ref=NEXT, conflict="rej", defaults=True, overwrite=True, settings=Settings()
+    )
+    assert git(project, "diff", "--name-only", "--diff-filter=UD") == ""
+    assert (project / "docker-compose.yml.rej").exists()
+    assert work
 
 
 def test_what_was_deleted_stays_deleted_and_what_conflicts_is_listed(workshop: Workshop) -> None:
