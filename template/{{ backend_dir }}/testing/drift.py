@@ -129,7 +129,7 @@ def compare(revisions: Catalog, models: Catalog) -> tuple[list[str], list[str]]:
             notes.append(f"columns of {name}: {', '.join(old)}; in the model {', '.join(new)}")
             old = new
         if any(line.startswith("comment not valid:") for line in old):
-            old = [line for line in old if not line.startswith(("not validated", "comment not "))]
+            old = [line.removesuffix(" NOT VALID") for line in old if "comment not " not in line]
         if kind not in {"table", "column"}:
             old = [line for line in old if not line.startswith("comment ") or line in new]
         old = [line for line in old if line in new or not OF_REVISIONS.match(line)]
