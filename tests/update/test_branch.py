@@ -549,6 +549,15 @@ def test_going_back_after_the_merge_keeps_what_is_not_committed(workshop: Worksh
     assert tree(top) == before
 
 
+@pytest.mark.parametrize("name", ["demo-shop", "other"])
+def test_what_is_said_of_the_folder_is_said_of_the_users(workshop: Workshop, name: str) -> None:
+    """Compose names volumes after it, and the rendering is in another one."""
+    project = workshop.project(BEFORE)
+    project = project.rename(project.with_name(name))
+    said = update_in_a_branch(project, f"--vcs-ref={WORKING_TREE}", fresh=True).said
+    assert ("COMPOSE_PROJECT_NAME=demo-shop" in said) == (name == "other")
+
+
 def test_other_answers_are_options(workshop: Workshop) -> None:
     project = workshop.project(WORKING_TREE, postgres_version="17")
     ended = update_in_a_branch(

@@ -47,7 +47,7 @@ def render(*words: str, project: Path) -> None:
     run("git", *robot, "commit", "--quiet", "--allow-empty", "--message=x", folder=project)
 
 
-def snapshot(rendering: str, worktree: Path, prefix: str, parent: str) -> str:
+def snapshot(rendering: Path, worktree: Path, prefix: str, parent: str) -> str:
     """A commit like HEAD, but with the rendering in place of the project."""
     git = ("git", f"--git-dir={worktree / '.git'}", f"--work-tree={rendering}")
     run(*git, "add", "--all", "--force", "--", prefix or ".", folder=rendering)
@@ -74,14 +74,16 @@ def update(options: list[str], worktree: Path, prefix: str) -> None:
     if not re.search(rb"(?m)^_commit: ", answers) or re.search(rb"(?m)^_src_path: \.", answers):
         sys.exit(f"Error: {ANSWERS} is not committed here, or names no release: README.md")
     with TemporaryDirectory(prefix=f"{BRANCH}.", ignore_cleanup_errors=True) as folder:
-        project = Path(folder, prefix)  # copier.yml knows the folder's name
-        project.mkdir(parents=True, exist_ok=True)
-        run("git", "init", "--quiet", folder)
+        # What copier.yml says depends on both names: this folder's, and that of the project's.
+        root = Path(folder, worktree.name.removesuffix(f"-{BRANCH}"))
+        project = root / prefix
+        project.mkdir(parents=True)
+        run("git", "init", "--quiet", root)
         (project / ANSWERS).write_bytes(answers)
         render("recopy", "--quiet", "--overwrite", "--vcs-ref=:current:", project=project)
-        base = snapshot(folder, worktree, prefix, "HEAD")
+        base = snapshot(root, worktree, prefix, "HEAD")
         render("update", *options, project=project)
-        merge(base, snapshot(folder, worktree, prefix, base), worktree)
+        merge(base, snapshot(root, worktree, prefix, base), worktree)
 
 
 def main(options: list[str]) -> None:
