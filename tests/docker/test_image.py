@@ -123,7 +123,12 @@ print(os.environ.get("ENVIRONMENT"))
 
 def test_no_start_compiles_python(shop: Service, runtime: str) -> None:
     """A container that cannot write would compile again and again; -v says what is compiled."""
-    for words in (["upgrade", "head"], ["downgrade", "base"], ["upgrade", "head"], ["current"]):
+    for words in (
+        ["upgrade", "head"],
+        ["downgrade", "base", "--yes"],
+        ["upgrade", "head"],
+        ["current"],
+    ):
         status, output = confined(shop, runtime, "python", "-v", "-m", "app.migrate", *words)
         assert status == 0, output
         assert re.findall(r"^# code object from '?\S+\.pyc'?$", output, re.MULTILINE)

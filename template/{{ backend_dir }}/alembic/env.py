@@ -13,6 +13,7 @@ from app.migrate.autogenerate import compare_server_default, include_name
 from app.migrate.connect import connect
 from app.migrate.environment import database_url, running, this_call
 from app.migrate.fastpath import conclude
+from app.migrate.guard import guard
 from app.migrate.lock import take_lock
 from app.migrate.record import Recorder
 from app.migrate.retry import run_with_retries
@@ -71,9 +72,10 @@ def run_migrations_online() -> None:
         take_lock(connection, settings.migration_lock_wait)
         set_lock_timeout(connection, settings.migration_lock_timeout)
         recorder.begin(connection)
+        hooks = [recorder, guard(context, connection)]
         steps = in_clean_sessions(context, connection)
         run_with_retries(
-            lambda: run_migrations(connection=connection, on_version_apply=recorder, fn=steps),
+            lambda: run_migrations(connection=connection, on_version_apply=hooks, fn=steps),
             connection,
             settings.migration_retry_wait,
             recorder.may_go_on,

@@ -16,6 +16,8 @@ from app.migrate.signals import ended_by_signals
 
 def run(arguments: list[str]) -> None:
     """Run one command; an error is printed, and ends the process with its exit code."""
+    if "--yes" in arguments:  # env.py's, wherever it stands: to Alembic, `-x yes`
+        arguments = ["-x", "yes", *(word for word in arguments if word != "--yes")]
     with command_line(traceback="--raiseerr" in arguments):
         alembic = _CommandLine(prog="migrate")
         alembic.register_command(log)

@@ -85,3 +85,11 @@ SELECT revision, sha256 FROM (
 SELECT concat(to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), '  ',
               rpad(direction, 17), '  ', revision, '  ', milliseconds, ' ms  ', role, '@', host)
 FROM alembic_history ORDER BY id
+
+-- name: tables
+-- Tables with rows of the users', partitions by themselves: OID, name, columns by their numbers.
+SELECT c.oid, c.oid::regclass::text, jsonb_object_agg(attnum, attname)
+FROM pg_class c JOIN pg_attribute a ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+WHERE relkind = 'r' AND relpersistence <> 't' AND relname NOT IN ('alembic_version', 'alembic_history')
+  AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
+GROUP BY c.oid
