@@ -38,6 +38,8 @@ AT_THE_TOP = {
     ".env.example",
     ".gitattributes",
     ".gitignore",
+    "AGENTS.md",
+    "CLAUDE.md",
     "README.md",
     "docker-compose.yml",
 }
