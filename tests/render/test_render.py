@@ -1,6 +1,7 @@
 """Answers -> files: what is refused, what lands, and that Copier alone is enough. No server."""
 
 import fcntl
+import json
 import os
 import pty
 import random
@@ -34,6 +35,7 @@ QUESTIONS = {
 OLDEST_COPIER = CONFIG["_min_copier_version"]
 
 AT_THE_TOP = {
+    ".devcontainer/devcontainer.json",
     ".copier-answers.yml",
     ".env.example",
     ".gitattributes",
@@ -447,6 +449,19 @@ def test_the_answers_reach_the_files_that_need_them(rendered: Render) -> None:
     example = (project.path / ".env.example").read_text()
     assert "\nPOSTGRES_USER=the_shop_user\n" in example
     assert "\nPOSTGRES_DB=orders\n" in example
+
+
+def test_an_editor_opens_the_container_to_work_in_as_the_owner(rendered: Render) -> None:
+    """What the reference implementation (@devcontainers/cli) was seen to follow."""
+    project = rendered(backend_dir="services/api")
+    file = project.path / ".devcontainer" / "devcontainer.json"
+    editor = json.loads(file.read_text())
+    compose = yaml.safe_load((file.parent / editor["dockerComposeFile"]).read_text())
+    service = compose["services"][editor["service"]]
+    assert service["user"] == editor["remoteUser"]
+    assert f"./services/api:{editor['workspaceFolder']}" in service["volumes"]
+    assert not editor["overrideCommand"]
+    assert not editor["updateRemoteUserUID"], "the entrypoint does it"
 
 
 def test_no_managed_file_has_two_places_that_look_the_same(rendered: Render) -> None:
