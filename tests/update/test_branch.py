@@ -23,7 +23,7 @@ from copier import Settings, run_update
 
 from tests._kit.quick import quickened
 from tests._kit.support import BIN, environment
-from tests.conftest import WORKING_TREE, git
+from tests.conftest import ROOT, WORKING_TREE, git
 from tests.update.branch import BRANCH, MERGE, git_of_here, update_in_a_branch
 from tests.update.edits import ANSWERS, USUAL, User
 from tests.update.releases import NEXT, recorded, repository
@@ -547,6 +547,18 @@ def test_going_back_after_the_merge_keeps_what_is_not_committed(workshop: Worksh
     [words] = re.findall(r"^To go back .*: (git .*)$", said, re.MULTILINE)
     git(project, *words.split()[1:])
     assert tree(top) == before
+
+
+def test_a_project_of_an_older_release_has_it_from_a_clone(workshop: Workshop) -> None:
+    project = workshop.project(BEFORE)
+    assert not (project / PROGRAM).exists()
+    words = [sys.executable, str(ROOT / "scripts" / "update"), f"--vcs-ref={WORKING_TREE}"]
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    given = environment(PATH=path)
+    done = subprocess.run(words, cwd=project, env=given, check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    git(project, *MERGE)
+    assert (project / PROGRAM).exists()
 
 
 @pytest.mark.parametrize("name", ["demo-shop", "other"])

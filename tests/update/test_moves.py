@@ -14,9 +14,10 @@ import pytest
 import yaml
 from copier._main import Worker
 from jinja2 import Template
+from sqlalchemy import MetaData
 
 from tests._kit.quick import quickened
-from tests._kit.support import SHAPES, NewDatabase, run, succeed
+from tests._kit.support import SHAPES, NewDatabase, run, succeed, template_module
 from tests.conftest import ROOT, WORKING_TREE, git
 from tests.update.judge import sides
 from tests.update.releases import NEXT, recorded, repository, version
@@ -159,6 +160,17 @@ def test_a_dropped_check_stays_dropped_and_a_new_one_arrives(workshop: Workshop)
     assert "test_newer" in text
     assert text.endswith(mine)
     assert set(kept) <= set(text.splitlines())
+
+
+def test_a_naming_convention_where_upgrades_do_not_look_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It merged cleanly from 0.3.0, and new databases got other names than old ones."""
+    drift = template_module("testing.drift")
+    other = MetaData(naming_convention={"pk": "%(table_name)s_pkey"})
+    monkeypatch.setattr(drift.Base, "metadata", other)
+    with pytest.raises(pytest.fail.Exception, match=r"Move it to app/core/naming\.py"):
+        drift.test_models_and_revisions_make_the_same_schema(None, lambda *_: None)
 
 
 @pytest.mark.server
