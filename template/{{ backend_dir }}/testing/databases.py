@@ -53,9 +53,9 @@ def create_database(server: URL, name: str, template: str = "template0") -> URL:
     """Create a database that bears our mark, as a copy of `template`; returns its URL."""
     # A file copy is quicker than wal_log in memory.
     create = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy CONNECTION LIMIT {}"
-    words = sql.Identifier(name), sql.Identifier(template), sql.Literal(mark(name))
+    values = sql.Identifier(name), sql.Identifier(template), sql.Literal(mark(name))
     with closing(connect(server)) as connection, connection.cursor() as cursor:
-        cursor.execute(sql.SQL(create).format(*words))
+        cursor.execute(sql.SQL(create).format(*values))
         made.add(name)
         cursor.execute(SQL["settings"], [name, template])
         for setting, value, says_so in cursor.fetchall():
@@ -104,8 +104,8 @@ class Alembic:
         if url is not None:
             self.config.attributes["url"] = url.set(drivername="postgresql+psycopg2")
 
-    def __call__(self, name: str, *words: str, **options: Any) -> str:
-        """Run `alembic <name> <words>`; returns what it printed."""
+    def __call__(self, name: str, *arguments: str, **options: Any) -> str:
+        """Run `alembic <name> <arguments>`; returns what it printed."""
         self.output.truncate(self.output.seek(0))
-        getattr(command, name)(self.config, *words, **options)
+        getattr(command, name)(self.config, *arguments, **options)
         return self.output.getvalue()

@@ -1,7 +1,7 @@
-"""How constraints and indexes are called, in models and in revisions.
+"""How constraints and indexes are named, in models and in revisions.
 
-Apart from app/core/database.py, so that an upgrade need not import the ORM: that takes as long as
-twenty revisions.
+Apart from app/core/database.py, so that an upgrade does not import the ORM, which would take as
+long as running twenty revisions.
 """
 
 # A constraint without a name cannot be dropped by a downgrade. Changing this renames constraints.

@@ -1,4 +1,4 @@
-"""The door of every command: Alembic's command line with `log` as one more, signals and errors."""
+"""Entry point of every command: Alembic's command line and `log`, with signals and errors."""
 
 import os
 import sys

@@ -40,9 +40,9 @@ _PATIENCE = "connect_timeout=5 keepalives_idle=2 keepalives_interval=1 keepalive
 _PATIENCE += "tcp_user_timeout=5000"
 
 
-def head_by_proof(words: list[str]) -> str | None:
+def head_by_proof(arguments: list[str]) -> str | None:
     """The revision of a database at head; None where Alembic has to run with these arguments."""
-    if words not in (["upgrade", head] for head in HEADS) or "ALEMBIC_CONFIG" in os.environ:
+    if arguments not in (["upgrade", head] for head in HEADS) or "ALEMBIC_CONFIG" in os.environ:
         return None
     import psycopg2
 
@@ -57,7 +57,7 @@ def head_by_proof(words: list[str]) -> str | None:
             cursor.execute(f"SET lock_timeout = '2s'; {SQL['lock_holder']}")
             if cursor.fetchone():
                 return None
-            state = _State(cursor, words[1], digest)
+            state = _State(cursor, arguments[1], digest)
         told = connection.info.backend_pid  # a pooler tells another one than the server
         connection.close()
     except Exception:  # whatever it is: Alembic's way waits for it, or explains it

@@ -65,7 +65,7 @@ CREATE TABLE IF NOT EXISTS alembic_history (
     direction text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     milliseconds integer NOT NULL,
-    sha256 text NOT NULL,
+    sha256 text NOT NULL, -- 32 digits of the file's, 32 of that of what upgrade() does
     role text NOT NULL DEFAULT current_user,
     host text NOT NULL
 )

@@ -1,6 +1,6 @@
-"""What a revision leaves behind: its session is made clean, an invalid object is refused.
+"""A revision's session: lock_timeout, a clean start for the next one, nothing invalid left.
 
-`SET lock_timeout = 0`, the first line of every pg_dump, would let the next ALTER TABLE wait without
+`SET lock_timeout = 0`, which every pg_dump begins with, would let the next ALTER TABLE wait without
 limit; `SET search_path` would put its tables elsewhere, and only if one run applies both.
 """
 

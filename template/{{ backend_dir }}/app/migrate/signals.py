@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end a migration at once, by the road that SIGKILL takes.
+"""SIGTERM and SIGINT end a migration at once, as SIGKILL would.
 
 Python runs its handlers between two of its own instructions, and a running statement is one. The
 wake-up descriptor is written to at once, from C; the thread that reads it ends the process. The
@@ -66,7 +66,7 @@ def let_it_end() -> None:
     _is_over = True
 
 
-def _wait(reader: socket.socket, _writer: socket.socket) -> None:
+def _wait(reader: socket.socket, _writer: socket.socket) -> None:  # it keeps the writer open
     while received := reader.recv(1):
         if received[0] in NUMBERS and not _is_over:
             _thread.start_new_thread(_say, (received[0],))
