@@ -15,6 +15,7 @@ KINDS = ("fast", "server", "docker")
 # Begun before the others of their kind, so that no worker is left alone with one at the end.
 LONGEST = {
     "test_acceptance.py",
+    "test_branch.py",
     "test_faults.py",
     "test_guide.py",
     "test_scripts.py",
