@@ -443,6 +443,18 @@ def test_a_project_is_updated_wherever_it_is(
     assert (project / "backend" / "app" / "core" / "newer.py").exists()
 
 
+def test_the_folder_of_temporary_files_may_be_behind_a_link(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS, where git and Python have two names for it."""
+    project = workshop.project(WORKING_TREE)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "link"))
+    ended = update_in_a_branch(project, f"--vcs-ref={NEXT}", fresh=True)
+    assert ended.code == 0, ended.said
+
+
 # --- what comes of it ----------------------------------------------------------------------------
 
 

@@ -75,7 +75,7 @@ def update(options: list[str], worktree: Path, prefix: str) -> None:
         sys.exit(f"Error: {ANSWERS} is not committed here, or names no release: README.md")
     with TemporaryDirectory(prefix=f"{BRANCH}.", ignore_cleanup_errors=True) as folder:
         # What copier.yml says depends on both names: this folder's, and that of the project's.
-        root = Path(folder, worktree.name.removesuffix(f"-{BRANCH}"))
+        root = Path(folder).resolve() / worktree.name.removesuffix(f"-{BRANCH}")
         project = root / prefix
         project.mkdir(parents=True)
         run("git", "init", "--quiet", root)
