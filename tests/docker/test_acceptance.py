@@ -344,6 +344,7 @@ def test_a_shell_and_one_test_are_the_owners(service: Callable[..., Service]) ->
     one = ["-k", "test_no_password_is_shown"]
     for words in (["exec", "dev", "pytest", *one], ["run", "--rm", "test", *one]):
         assert "1 passed" in shop.compose(*words).stdout
+    shop.compose("exec", "dev", "uv", "add", "six")
     shop.compose("stop", "dev")
     assert shop.container("dev").attrs["State"]["ExitCode"] == 143, "SIGTERM came through"
-    the_caller_owns_everything(shop, [])
+    the_caller_owns_everything(shop, [" M backend/pyproject.toml"])
