@@ -373,6 +373,18 @@ def start(project: Path, path: Path = BIN) -> subprocess.Popen[str]:
     )
 
 
+def test_a_commit_that_cannot_be_signed_leaves_nothing(workshop: Workshop) -> None:
+    project = with_work(workshop.project(WORKING_TREE))
+    git(project, "config", "gpg.program", "false")
+    git(project, "config", "commit.gpgSign", "true")
+    before = state(project)
+    ended = update_in_a_branch(project, f"--vcs-ref={NEXT}")
+    assert str(ended.code).startswith("Error: failed (above), and nothing has changed: git commit")
+    assert state(project) == before
+    assert git(project, "branch", "--list", BRANCH) == ""
+    assert not ended.worktree.exists()
+
+
 # --- places --------------------------------------------------------------------------------------
 
 
