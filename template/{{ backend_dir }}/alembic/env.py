@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import MetaData
 
 from app.core.naming import NAMING_CONVENTION
-from app.migrate.autogenerate import compare_server_default, include_name
 from app.migrate.connect import connect
 from app.migrate.environment import database_url, running, this_call
 from app.migrate.fastpath import conclude
@@ -23,27 +22,24 @@ context = this_call()  # alembic.context, safe where another thread calls Alembi
 config = context.config
 
 
-def target_metadata() -> MetaData:
-    """The models', or what an upgrade needs of it: the names of constraints, without the ORM."""
+def models(**options: Any) -> dict[str, Any]:
+    """What is compared; or what an upgrade needs of it: the names of constraints."""
     if "revision_context" in context.context_opts:  # `check` and `revision --autogenerate`
         # Nothing else imports the models: the time of an upgrade does not grow with the
         # application, and a broken model cannot block a downgrade.
         import app.models  # noqa: F401 (its import registers every model with Base)
         from app.core.database import Base
+        from app.migrate.autogenerate import comparing
 
-        return Base.metadata
-    return MetaData(naming_convention=NAMING_CONVENTION)
+        return {"target_metadata": Base.metadata, **comparing(options["connection"])}
+    return {"target_metadata": MetaData(naming_convention=NAMING_CONVENTION)}
 
 
 def run_migrations(**options: Any) -> None:
     """Configure Alembic and run the command's revisions."""
     context.configure(
-        target_metadata=target_metadata(),
-        compare_type=True,
-        compare_server_default=compare_server_default,
-        include_name=include_name,
-        include_schemas=True,  # those of the models
         transaction_per_migration=True,  # what was done stays done; locks are short
+        **models(**options),
         **options,
     )
     with context.begin_transaction():

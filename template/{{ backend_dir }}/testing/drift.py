@@ -88,7 +88,8 @@ def make_tables_of_models(url: URL, metadata: MetaData, old_tables: set[str]) ->
     """
     engine = create_engine(url.set(drivername="postgresql+psycopg2"), poolclass=NullPool)
     prepare = engine.dialect.identifier_preparer
-    names = {prepare.format_table(table) for table in metadata.tables.values()} | old_tables
+    models = [table for table in metadata.tables.values() if not table.info.get("is_view")]
+    names = {prepare.format_table(table) for table in models} | old_tables
     sequences = map(prepare.format_sequence, metadata._sequences.values())
     with engine.begin() as connection:
         types = connection.scalars(text(SQL["types"]), {"names": [*names]}).all()
@@ -98,7 +99,7 @@ def make_tables_of_models(url: URL, metadata: MetaData, old_tables: set[str]) ->
         for schema in {table.schema for table in metadata.tables.values()} - {None}:
             # That one is missing is then a difference.
             connection.execute(CreateSchema(str(schema), if_not_exists=True))
-        metadata.create_all(connection)
+        metadata.create_all(connection, models)
 
 
 def simplified(catalog: Catalog) -> Catalog:

@@ -6,15 +6,16 @@ Migrations do not come this way: app/migrate/connect.py makes their engine, a sy
 from collections.abc import AsyncGenerator
 from datetime import datetime
 from functools import lru_cache
+from typing import Annotated
 
-from sqlalchemy import DateTime, MetaData
+from sqlalchemy import BigInteger, DateTime, Identity, MetaData
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from app.core.config import get_settings
 from app.core.naming import NAMING_CONVENTION
@@ -25,6 +26,10 @@ class Base(DeclarativeBase):
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
     type_annotation_map = {datetime: DateTime(timezone=True)}  # noqa: RUF012 (SQLAlchemy's name)
+
+
+# For `id: Mapped[Id]`: 64 bits do not run out, and only the server gives the numbers.
+Id = Annotated[int, mapped_column(BigInteger, Identity(always=True), primary_key=True)]
 
 
 @lru_cache

@@ -1,49 +1,265 @@
-"""What `revision --autogenerate` and `check` compare, beyond Alembic's defaults."""
+"""What `revision --autogenerate` and `check` compare and write, beyond Alembic's defaults.
 
+Alembic finds tables and columns, alembic-postgresql-enum enums, and comparison.py all the rest.
+Imported only where models are compared.
+"""
+
+import re
+from collections.abc import Iterator
 from typing import Any
 
-from alembic.runtime.migration import MigrationContext
-from sqlalchemy import JSON, Column
-from sqlalchemy.schema import DefaultClause, FetchedValue
+import alembic_postgresql_enum as enums
+from alembic.autogenerate import render
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+from alembic.runtime.plugins import Plugin
+from alembic.util import DispatchPriority, PriorityDispatchResult
+from alembic.util.sqla_compat import _get_constraint_final_name as final_name
+from alembic_postgresql_enum import compare_dispatch
+from alembic_postgresql_enum.get_enum_data import declared_enums
+from alembic_postgresql_enum.operations.add_enum_values import AddEnumValuesOp
+from alembic_postgresql_enum.operations.create_enum import CreateEnumOp
+from alembic_postgresql_enum.operations.drop_enum import DropEnumOp
+from alembic_postgresql_enum.operations.sync_enum_values import (
+    SyncEnumValuesOp,
+    render_sync_enum_value_op,
+)
+from sqlalchemy import Connection, Constraint, Enum, ForeignKeyConstraint, UniqueConstraint, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import ARRAY, TypeDecorator
 
+from app.core import autogenerate as yours
+from app.migrate.comparison import Statements, compare
 from app.migrate.queries import HISTORY_TABLE
+
+# Partitions, and what extensions own: no model has them.
+_LEFT_ALONE = """
+    SELECT relname FROM pg_class WHERE relispartition
+    UNION SELECT coalesce(relname, typname) FROM pg_depend
+    LEFT JOIN pg_class c ON c.oid = objid AND classid = 'pg_class'::regclass
+    LEFT JOIN pg_type t ON t.oid = objid AND classid = 'pg_type'::regclass WHERE deptype = 'e'
+"""
+_PARTS = (ops.CreateIndexOp, ops.DropIndexOp, ops.AddConstraintOp, ops.DropConstraintOp)
+_RANKS = {CreateEnumOp: 1, AddEnumValuesOp: 2.5, SyncEnumValuesOp: 2.5, DropEnumOp: 7}
+
+# The library's own way breaks values with the word Enum in them, and decorated enums.
+setattr(compare_dispatch, "add_create_type_false", lambda _: None)  # noqa: B010 (typed)
+declared_enums.get_enum_values = lambda enum_type: tuple(enum_type.enums)
 
 
 def include_name(name: str | None, kind: str, _parents: Any) -> bool:
     """The record of migrations belongs to no model, a schema without one to others: leave them."""
     if kind == "schema":
-        from app.core.database import Base  # not above: an upgrade does without the ORM
+        from app.core.database import Base
 
         return name in {None, *(table.schema for table in Base.metadata.tables.values())}
     return not (kind == "table" and name == HISTORY_TABLE)
 
 
-def compare_server_default(
-    context: MigrationContext,
-    inspected: Column[Any],  # noqa: ARG001 (Alembic's signature)
-    model: Column[Any],
-    inspected_default: str | None,
-    model_default: FetchedValue | None,
-    rendered_default: str | None,
-) -> bool | None:
-    """Whether the two defaults differ; None leaves the answer to Alembic.
+def include_object(item: Any, name: Any, kind: str, reflected: bool, other: Any) -> bool:
+    """A view is for a revision by hand: `__table_args__ = {"info": {"is_view": True}}`."""
+    mine = not (kind == "table" and item.info.get("is_view"))
+    return mine and yours.include_object(item, name, kind, reflected, other)
 
-    Alembic asks the server whether they are equal, and fails where that is no valid question
-    (alembic#1119): a text with a quote in it, and JSON, which has no equality.
-    """
-    if not isinstance(model_default, DefaultClause) or inspected_default is None:
+
+def comparing(connection: Connection) -> dict[str, Any]:
+    """The arguments of context.configure() where models are compared."""
+    left = set(connection.scalars(text(_LEFT_ALONE))) - {None}
+    enums.set_configuration(enums.Config(include_name=lambda name: name not in left))
+    return {
+        "include_name": lambda name, *more: name not in left and include_name(name, *more),
+        "include_object": include_object,
+        "include_schemas": True,  # those of the models
+        "compare_type": False,
+        "compare_server_default": False,
+        "render_item": render_item,
+        "autogenerate_plugins": ["alembic.autogenerate.*", "app.migrate"],
+        **yours.OPTIONS,
+    }
+
+
+# What a revision says
+
+
+def render_item(kind: str, item: Any, context: AutogenContext) -> str | bool | None:
+    """The text for a revision; None leaves it out, False leaves it to Alembic."""
+    if isinstance(item, Constraint) and _is_late(item):
         return None
-    text = model_default.arg if isinstance(model_default.arg, str) else None  # else it is SQL
-    is_json = isinstance(model.type, JSON)
-    if not is_json and (text is None or "'" not in text):
-        return None
-    inspected_sql = inspected_default.replace("%", "%%")  # as the other is, for the driver
-    if inspected_sql == rendered_default:
+    if kind == "server_default" and isinstance(getattr(item, "arg", None), str):
+        return repr(item.arg)  # Alembic takes the quotes off its ends
+    if kind != "type" or (isinstance(item, TypeDecorator) and _module(item) == "sqlalchemy"):
         return False
-    model_sql = f"({rendered_default})" if text is None else "%(text)s"
-    kind = "jsonb" if is_json else "text"
-    assert context.connection is not None  # autogenerate has no offline mode
-    equal = context.connection.exec_driver_sql(
-        f"SELECT ({inspected_sql})::{kind} = {model_sql}::{kind}", {"text": text}
+    if isinstance(item, TypeDecorator):  # no import of the application, and no repr() that fails
+        impl = item.load_dialect_impl(context.dialect)
+        known = (it for it in type(impl).__mro__ if getattr(postgresql, it.__name__, None) is it)
+        return str(render._repr_type(impl.adapt(next(known, type(impl))), context))
+    if isinstance(item, Enum) and not item.native_enum:
+        return f"sa.String(length={item.length})"  # its CHECK is written on its own
+    made = isinstance(item, Enum | postgresql.DOMAIN)  # by a statement of its own
+    if made or isinstance(item, ARRAY) or _module(item) == "app":
+        context.imports.add("from sqlalchemy.dialects import postgresql")
+    schema = f", schema={item.schema!r}" if made and item.schema else ""
+    if isinstance(item, Enum):
+        values = ", ".join(map(repr, item.enums))
+        return f"postgresql.ENUM({values}, name={item.name!r}{schema}, create_type=False)"
+    if isinstance(item, postgresql.DOMAIN):
+        base = render._repr_type(item.data_type, context)
+        return f"postgresql.DOMAIN({item.name!r}, {base}{schema}, create_type=False)"
+    if isinstance(item, ARRAY):
+        of = render._repr_type(item.item_type, context)
+        return f"postgresql.ARRAY({of}, dimensions={item.dimensions})"
+    if _module(item) == "app":  # of a name that is not quoted
+        name = f"sa.quoted_name({item.get_col_spec()!r}, quote=False)"
+        return f"postgresql.DOMAIN({name}, sa.Text(), create_type=False)"
+    if _module(item) == "sqlalchemy":
+        return False
+    context.imports.add(f"import {type(item).__module__}")
+    return f"{type(item).__module__}.{item!r}"
+
+
+def _module(item: Any) -> str:
+    return type(item).__module__.partition(".")[0]
+
+
+def _is_late(item: Constraint) -> bool:
+    """Whether it is written on its own, after the tables: Alembic would lose it, or part of it."""
+    is_exclude = isinstance(item, postgresql.ExcludeConstraint)
+    return bool(is_exclude or item._type_bound or item.info.get("late"))
+
+
+def _escaped(sql: str) -> str:
+    return re.sub(r"(?<![:\w\\]):(?=\w)", r"\:", sql)  # else :name is a parameter
+
+
+@render.renderers.dispatch_for(Statements)
+def _render_statements(_context: AutogenContext, op: Statements) -> list[str]:
+    lines = [f"op.execute({_escaped(sql)!r})" for sql in op.do]
+    return [f"pass  # by hand: {op.by_hand}"] if op.by_hand else lines
+
+
+@render.renderers.dispatch_for(AddEnumValuesOp, replace=True)
+def _render_new_values(context: AutogenContext, op: AddEnumValuesOp) -> list[str]:
+    """The library puts a value behind the one that it is to stand before."""
+    lines = []
+    for number, value in enumerate(op.new_values):
+        if value not in op.old_values:
+            after = [it for it in op.new_values[number:] if it in op.old_values][:1]
+            place = f" BEFORE {_literal(after[0])}" if after else ""
+            lines.append(f"ALTER TYPE {_sql_name(op, context)} ADD VALUE {_literal(value)}{place}")
+    return _render_statements(context, Statements(0, lines, []))
+
+
+@render.renderers.dispatch_for(SyncEnumValuesOp, replace=True)
+def _render_values(context: AutogenContext, op: SyncEnumValuesOp) -> list[str]:
+    why = "# PostgreSQL removes no value: the type is made anew, which fails while rows have it."
+    return [why, render_sync_enum_value_op(context, op)]
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _sql_name(op: AddEnumValuesOp | SyncEnumValuesOp, context: AutogenContext) -> str:
+    quote, default = context.dialect.identifier_preparer.quote, context.dialect.default_schema_name
+    return quote(op.name) if op.schema == default else f"{quote(op.schema)}.{quote(op.name)}"
+
+
+# What is compared
+
+
+def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatchResult:
+    """Put what the server says in the place of what Alembic found, and all in order."""
+    metadata: Any = context.metadata
+    assert context.connection
+    statements, failure = compare(context.connection, metadata, _late_names(context, upgrade))
+    if failure:
+        statements.append(Statements(9, [], [], f"not all could be compared: {failure}"))
+    default = context.dialect.default_schema_name
+    created = [op for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
+    new = {(op.schema or default, op.table_name) for op in created}
+    for it in upgrade.ops if not failure else ():
+        if isinstance(it, ops.ModifyTableOps) and (it.schema or default, it.table_name) not in new:
+            it.ops = [op for op in it.ops if not isinstance(op, _PARTS)]
+    upgrade.ops = sorted(
+        [*upgrade.ops, *statements],
+        key=lambda op: op.rank if isinstance(op, Statements) else _RANKS.get(type(op), 3),
     )
-    return not equal.scalar()
+    _as_they_are(context.migration_context.impl)
+    _say_at_the_end(context, [*_notes(context, upgrade)])
+    return PriorityDispatchResult.CONTINUE
+
+
+Plugin("app.migrate").add_autogenerate_comparator(
+    finish, "autogenerate", priority=DispatchPriority.LAST
+)
+
+
+def _late_names(context: AutogenContext, upgrade: ops.UpgradeOps) -> set[str]:
+    """Constraints that are written on their own: keys to later tables, and of tables that go."""
+    late = set()
+    created: Any = [op for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
+    dropped: Any = [op._reverse for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
+    pending = {op.columns[0].table.fullname for op in created}
+    for op in [*created, *dropped]:
+        pending -= {op.columns[0].table.fullname}
+        for item in op.columns:
+            if isinstance(item, ForeignKeyConstraint) and op in created:
+                item.info["late"] = item.use_alter or item.referred_table.fullname in pending
+            elif isinstance(item, ForeignKeyConstraint | UniqueConstraint):
+                item.info["late"] = op in dropped
+            if isinstance(item, Constraint) and _is_late(item):
+                late.add(str(final_name(item, context.dialect)))
+    return late
+
+
+def _as_they_are(impl: Any) -> None:
+    """Texts of SQL reach the revision with their % and their colons."""
+    impl.dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+    as_alembic = impl.render_ddl_sql_expr
+
+    def render_expression(expression: Any, **how: Any) -> str:
+        sql = str(as_alembic(expression, **how))
+        return sql if how.get("is_index") else _escaped(sql)
+
+    impl.render_ddl_sql_expr = render_expression
+
+
+def _notes(context: AutogenContext, upgrade: ops.UpgradeOps) -> Iterator[str]:
+    """What nobody can know who sees the models alone, one line each."""
+    renames: list[tuple[Any, Any, str]] = []
+    dropped = [f"table {op.table_name}" for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
+    created = [f"table {op.table_name}" for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
+    renames += zip(dropped, created, ["op.rename_table({!r}, {!r})"] * len(dropped), strict=False)
+    for op in upgrade.ops:
+        if isinstance(op, Statements) and op.by_hand:
+            yield f"by hand: {op.by_hand}"
+        elif isinstance(op, SyncEnumValuesOp):
+            gone = [f"value {it}" for it in op.old_values if it not in op.new_values]
+            come = [f"value {it}" for it in op.new_values if it not in op.old_values]
+            sql = f'op.execute("ALTER TYPE {_sql_name(op, context)} RENAME VALUE {{!r}} TO {{!r}}")'
+            renames += zip(gone, come, [sql] * len(gone), strict=False)
+        elif isinstance(op, ops.ModifyTableOps):
+            gone = [f"column {it.column_name}" for it in op.ops if isinstance(it, ops.DropColumnOp)]
+            new = [it.column for it in op.ops if isinstance(it, ops.AddColumnOp)]
+            code = f"op.alter_column({op.table_name!r}, {{!r}}, new_column_name={{!r}})"
+            names = [f"column {it.name}" for it in new]
+            renames += zip(gone, names, [code] * len(gone), strict=False)
+            for it in new:
+                if not (it.nullable or it.server_default):
+                    yield f"{op.table_name}.{it.name} requires a value, and fails where rows are"
+    for old, new_name, code in renames:
+        written = code.format(*(it.partition(" ")[2] for it in (old, new_name)))
+        yield f"drops {old} and adds {new_name}: if this is a rename, write {written}"
+
+
+def _say_at_the_end(context: AutogenContext, lines: list[str]) -> None:
+    """After the file has been written; `check` writes none."""
+    revision = context.opts["revision_context"]
+    generate = revision.generate_scripts
+
+    def generate_and_say() -> Iterator[Any]:
+        yield from generate()
+        for line in lines:
+            revision.config.print_stdout("%s", line)
+
+    revision.generate_scripts = generate_and_say

@@ -27,7 +27,7 @@ BACKEND = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__fil
 SECRETS = "/run/secrets"  # as in app/core/config.py
 # SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs.
 SHIPPED = {
-    "alembic/env.py": "35ffd6946db2a858dcddba83a7c2e5d39ad3e60ab8508083bfa458ee690948a7",
+    "alembic/env.py": "739ab3bfff8364752f1a7f7dee3d785c469712d688a0168249db897f0b1315d1",
     "app/core/config.py": "58f98f34b8fccc68ca2b9ec76c57521f7d2b0d24d865206c405f3a95e9448a42",
     "app/core/urls.py": "1c234004ccbf36333ff0ca29edeca0ca36ff6028a5964d561806f8b62c4f1a84",
 }

@@ -1,0 +1,115 @@
+-- What PostgreSQL says of the tables in some schemas, in its own words: a line for each fact, with
+-- the statements that make and drop it. Without partitions, and without what an extension owns.
+-- :found are the schemas, :named what to call them; objects in :short are named without a schema.
+WITH schema AS (
+    SELECT n.oid, CASE named WHEN :short THEN '' ELSE quote_ident(named) || '.' END AS prefix
+    FROM unnest(CAST(:found AS text[]), CAST(:named AS text[])) AS s (found, named)
+    JOIN pg_namespace n ON nspname = found
+),
+owned AS (
+    SELECT objid FROM pg_depend
+    WHERE deptype = 'e' AND classid\:\:regclass\:\:text IN ('pg_class', 'pg_type')
+),
+relation AS (
+    SELECT c.oid AS id, relkind, relpersistence, reloptions, prefix,
+           prefix || quote_ident(relname) AS name
+    FROM pg_class c JOIN schema ON relnamespace = schema.oid
+    WHERE relkind IN ('r', 'p', 'S') AND NOT relispartition AND c.oid NOT IN (TABLE owned)
+),
+sequence AS (
+    SELECT r.id, r.name, refobjid AS table_id, refobjsubid AS number,
+        'AS ' || seqtypid\:\:regtype AS type, concat_ws(' ',
+            'INCREMENT BY', seqincrement, 'MINVALUE', seqmin, 'MAXVALUE', seqmax,
+            'START WITH', seqstart, 'CACHE', seqcache, CASE WHEN NOT seqcycle THEN 'NO' END, 'CYCLE'
+        ) AS options
+    FROM relation r JOIN pg_sequence ON seqrelid = r.id
+    LEFT JOIN pg_depend ON classid = 'pg_class'\:\:regclass AND objid = r.id
+        AND deptype IN ('a', 'i') AND refobjsubid > 0
+),
+attribute AS (
+    SELECT r.name AS relation, quote_ident(attname) AS name, attidentity, attgenerated,
+        s.name AS sequence, s.type AS sequence_type, s.options,
+        format('ALTER TABLE %s ALTER %I ', r.name, attname) AS alter,
+        concat_ws(' COLLATE ', format_type(atttypid, atttypmod),
+            nullif(attcollation, t.typcollation)\:\:regcollation) AS type,
+        CASE WHEN t.typtype = 'e' THEN '\:\:text' WHEN e.typtype = 'e' THEN '\:\:text[]' END AS between,
+        format_type(atttypid, atttypmod) AS plain_type, pg_get_expr(adbin, adrelid) AS expression
+    FROM relation r JOIN pg_attribute ON attrelid = r.id AND attnum > 0 AND NOT attisdropped
+    JOIN pg_type t ON t.oid = atttypid
+    LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+    LEFT JOIN pg_attrdef ON adrelid = r.id AND adnum = attnum
+    LEFT JOIN sequence s ON s.table_id = r.id AND s.number = attnum
+    WHERE relkind <> 'S'
+),
+fact (kind, relation, item, definition, make, drop) AS (
+    SELECT 'persistence', r.name, '', relpersistence\:\:text, ARRAY[format('ALTER TABLE %s SET %s',
+        r.name, CASE relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END)], '{}'\:\:text[]
+    FROM relation r WHERE relkind = 'r'
+    UNION ALL
+    SELECT 'partition', r.name, '', 'partitioned by ' || pg_get_partkeydef(r.id), NULL, NULL
+    FROM relation r WHERE relkind = 'p'
+    UNION ALL
+    SELECT 'option', r.name, split_part(o, '=', 1), o, ARRAY[format('ALTER TABLE %s SET (%s)', r.name, o)],
+        ARRAY[format('ALTER TABLE %s RESET (%s)', r.name, split_part(o, '=', 1))]
+    FROM relation r, unnest(reloptions) AS o
+    UNION ALL
+    SELECT 'sequence', name, '', '', ARRAY[concat_ws(' ', 'CREATE SEQUENCE', name, type, options)],
+        ARRAY['DROP SEQUENCE ' || name]
+    FROM sequence WHERE table_id IS NULL
+    UNION ALL
+    SELECT 'numbers', name, '', concat_ws(' ', type, options),
+        ARRAY[concat_ws(' ', 'ALTER SEQUENCE', name, type, options)], '{}'
+    FROM sequence WHERE table_id IS NULL
+    UNION ALL
+    SELECT 'domain', prefix || quote_ident(t.typname), '', definition,
+        ARRAY[concat_ws(' ', 'CREATE DOMAIN', prefix || quote_ident(t.typname), definition)],
+        ARRAY['DROP DOMAIN ' || prefix || quote_ident(t.typname)]
+    FROM pg_type t JOIN schema ON typnamespace = schema.oid JOIN pg_type b ON b.oid = t.typbasetype,
+    LATERAL (SELECT concat_ws(' ', 'AS', format_type(t.typbasetype, t.typtypmod),
+        'COLLATE ' || nullif(t.typcollation, b.typcollation)\:\:regcollation,
+        'DEFAULT ' || t.typdefault, CASE WHEN t.typnotnull THEN 'NOT NULL' END, (
+            SELECT string_agg(format('CONSTRAINT %I %s', conname, pg_get_constraintdef(oid, true)),
+                ' ' ORDER BY conname)
+            FROM pg_constraint WHERE contypid = t.oid AND contype = 'c')) AS definition) AS x
+    WHERE t.typtype = 'd' AND t.oid NOT IN (TABLE owned)
+    UNION ALL
+    SELECT 'type', relation, name, type, ARRAY[concat(alter, 'TYPE ', type, ' USING ', name, between, '\:\:',
+        plain_type)], '{}'
+    FROM attribute
+    UNION ALL
+    SELECT 'generated', relation, name, format('generated as %s (%s)', expression, attgenerated), NULL, NULL
+    FROM attribute WHERE attgenerated <> ''
+    UNION ALL
+    SELECT 'default', relation, name, expression, ARRAY[alter || 'SET DEFAULT ' || expression],
+        ARRAY[alter || 'DROP DEFAULT']
+    FROM attribute WHERE attgenerated = '' AND sequence IS NULL AND expression IS NOT NULL
+    UNION ALL
+    SELECT 'number', relation, name, attidentity\:\:text, ARRAY[
+            CASE WHEN attidentity = '' THEN concat_ws(' ', 'CREATE SEQUENCE', sequence, sequence_type,
+                options, format('OWNED BY %s.%s', relation, name)) END,
+            CASE attidentity WHEN '' THEN format('%sSET DEFAULT nextval(%L)', alter, sequence) ELSE
+                format('%sADD GENERATED %s AS IDENTITY (%s)', alter,
+                    CASE attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, options) END,
+            format('SELECT setval(%L, max(%s)) FROM %s', sequence, name, relation)],
+        CASE attidentity WHEN '' THEN ARRAY[alter || 'DROP DEFAULT', 'DROP SEQUENCE ' || sequence]
+            ELSE ARRAY[alter || 'DROP IDENTITY'] END
+    FROM attribute WHERE sequence IS NOT NULL
+    UNION ALL
+    SELECT 'numbers', relation, name, concat_ws(' ', sequence_type, options),
+        ARRAY[concat_ws(' ', 'ALTER SEQUENCE', sequence, sequence_type, options)], '{}'
+    FROM attribute WHERE sequence IS NOT NULL
+    UNION ALL
+    SELECT CASE contype WHEN 'f' THEN 'foreign key' ELSE 'constraint' END, r.name, conname,
+        pg_get_constraintdef(c.oid, true), ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I %s', r.name,
+            conname, pg_get_constraintdef(c.oid, true))],
+        ARRAY[format('ALTER TABLE %s DROP CONSTRAINT %I', r.name, conname)]
+    FROM relation r JOIN pg_constraint c ON conrelid = r.id
+    WHERE contype IN ('c', 'f', 'p', 'u', 'x') AND conparentid = 0
+    UNION ALL
+    SELECT 'index', r.name, i.relname, pg_get_indexdef(indexrelid, 0, true),
+        ARRAY[pg_get_indexdef(indexrelid, 0, true)], ARRAY[format('DROP INDEX %s%I', prefix, i.relname)]
+    FROM relation r JOIN pg_index ON indrelid = r.id JOIN pg_class i ON i.oid = indexrelid
+    WHERE NOT EXISTS (
+        SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype IN ('p', 'u', 'x'))
+)
+SELECT kind, relation, item, definition, array_remove(make, NULL), drop FROM fact

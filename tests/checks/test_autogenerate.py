@@ -1,0 +1,198 @@
+"""Autogenerate over a corpus of models and of their changes: each through the whole loop."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import URL
+
+from tests._kit.forks import forks
+from tests._kit.revision import PLANTED
+from tests._kit.support import Done, NewDatabase, environment, succeed
+from tests.conftest import Project, Render
+
+pytestmark = pytest.mark.server
+
+LOOP = Path(__file__).parents[1] / "_kit" / "loop.py"
+COLUMNS = """
+class Thing(Base):
+    __tablename__ = "things"
+    id: Mapped[int] = mapped_column(primary_key=True)
+"""
+
+
+def corpus() -> dict[str, dict[str, Any]]:
+    """Each case by its name; columns alone become a model."""
+    cases = {}
+    planted = tomllib.loads((PLANTED / "models.toml").read_text("utf-8"))
+    for kind, named in planted.items():
+        for name, fields in named.items():
+            for key in {"models", "then"} & fields.keys():
+                if "(Base)" not in fields[key]:
+                    lines = fields[key].strip().splitlines()
+                    fields[key] = COLUMNS + "".join(f"    {line}\n" for line in lines)
+            cases[f"{kind}: {name}"] = fields
+    return cases
+
+
+def run(project: Project, server: URL, cases: Any, folder: Path, *words: str) -> dict[str, Any]:
+    """The verdict and the report of each case."""
+    done = subprocess.run(
+        [sys.executable, LOOP, server.render_as_string(hide_password=False), folder, *words],
+        cwd=project.backend,
+        input=json.dumps(cases),
+        env=environment(PYTHONPATH=str(PLANTED), MIGRATION_RETRY_WAIT="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    verdicts: dict[str, Any] = json.loads(done.stdout)
+    return verdicts
+
+
+def test_autogenerate_is_right_the_first_time(
+    rendered: Render, server: URL, tmp_path: Path
+) -> None:
+    verdicts = run(rendered(), server, corpus(), tmp_path)
+    print(score(verdicts))
+    wrong = {name: why for name, (verdict, why) in verdicts.items() if verdict == "wrong"}
+    assert not wrong, "\n".join(f"{name}: {why}" for name, why in wrong.items())
+
+
+def score(verdicts: dict[str, Any]) -> str:
+    """A line for each kind, and one for all."""
+    rows: dict[str, Counter[str]] = {}
+    for name, (verdict, _) in verdicts.items():
+        rows.setdefault(name.partition(":")[0], Counter())[verdict] += 1
+    rows["all"] = sum(rows.values(), Counter())
+    heads = ["written", "by hand", "wrong"]
+    lines = [f"{'models and changes':20}" + "".join(f"{head:>10}" for head in heads)]
+    lines += [f"{k:20}" + "".join(f"{row[h]:>10}" for h in heads) for k, row in rows.items()]
+    return "\n".join(lines)
+
+
+SHOP = """
+import enum
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Numeric, Table
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.core.database import Base, Id
+
+
+class Urgency(enum.Enum):
+    low = 1
+    high = 2
+
+
+links = Table(
+    "order_tags",
+    Base.metadata,
+    Column("order_id", ForeignKey("orders.id", ondelete="CASCADE"), primary_key=True),
+    Column("tag_id", ForeignKey("tags.id", ondelete="CASCADE"), primary_key=True),
+)
+
+
+class Tag(Base):
+    __tablename__ = "tags"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+
+
+class Customer(Base):
+    __tablename__ = "customers"
+
+    id: Mapped[Id]
+
+
+class Order(Base):
+    __tablename__ = "orders"
+    __table_args__ = (CheckConstraint("price >= 0", name="price"),)
+
+    id: Mapped[Id]
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
+    urgency: Mapped[Urgency] = mapped_column(server_default="low")
+    price: Mapped[Decimal] = mapped_column(Numeric(12, 2))
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    tags: Mapped[list[Tag]] = relationship(secondary=links)
+"""
+# Each is a change of what is there, with rows in it.
+LATER = [
+    ("low = 1\n", "low = 1\n    mid = 3\n"),
+    ("price >= 0", "price >= 0 AND price < 1000000"),
+    ("id: Mapped[int] = mapped_column(primary_key=True)", "id: Mapped[Id]"),
+    ("Numeric(12, 2))", "Numeric(14, 3), server_default='1')"),
+    ("class Customer(Base):", "class Buyer(Base):"),
+    ("    mid = 3\n", ""),
+]
+
+
+def test_the_sequence_of_the_readme_with_an_enum(
+    render: Render, new_database: NewDatabase, server: URL
+) -> None:
+    """From an empty project to a green suite; then changes, one revision each, to another."""
+    project, url = render(), new_database()
+    text = server.render_as_string(hide_password=False)
+
+    def migrate(*words: str) -> str:
+        return succeed(forks().run("app.migrate", [*words], project.backend, environment(url)))
+
+    def suite() -> None:
+        given = environment(TEST_DATABASE_URL=text)
+        succeed(forks().run("pytest", ["-q", "-p", "no:cacheprovider"], project.backend, given))
+
+    model = project.backend / "app" / "models" / "order.py"
+    model.write_text(SHOP)
+    migrate()
+    migrate("revision", "--autogenerate", "-m", "add orders")
+    migrate()
+    migrate("check")
+    suite()
+    migrate("downgrade", "-1")
+    migrate()
+    for number, (old, new) in enumerate(LATER):
+        assert old in model.read_text()
+        model.write_text(model.read_text().replace(old, new))
+        migrate("revision", "--autogenerate", "-m", f"later {number}")
+        migrate()
+        migrate("check")
+    suite()
+
+
+def test_what_autogenerate_cannot_know_is_said_at_the_end(
+    render: Render, new_database: NewDatabase
+) -> None:
+    project, url = render(), new_database()
+    model = project.backend / "app" / "models" / "order.py"
+
+    def migrate(*words: str) -> Done:
+        return forks().run("app.migrate", [*words], project.backend, environment(url))
+
+    model.write_text(SHOP)
+    migrate("upgrade", "head")
+    message = 'a "quoted" \\u and """ more"'
+    succeed(migrate("revision", "--autogenerate", "-m", message))
+    succeed(migrate("upgrade", "head"))
+    assert "quoted" in succeed(migrate("history"))
+    model.write_text(SHOP.replace("details: Mapped[dict", "more: Mapped[dict"))
+    said = succeed(migrate("revision", "--autogenerate", "-m", "rename")).splitlines()
+    code = "op.alter_column('orders', 'details', new_column_name='more')"
+    assert said[-1].startswith("drops column details and adds column more: if")
+    assert said[-1].endswith(code)
+    done = migrate("revision", "--rev-id", "x" * 33, "-m", "long")
+    assert (done.returncode, "--rev-id" in done.stderr) == (2, True), done.stderr
+    long = "class Tag(Base):\n    __table_args__ = (Index('ix_" + "x" * 70 + "', 'name'),)\n"
+    model.write_text("from sqlalchemy import Index\n" + SHOP.replace("class Tag(Base):\n", long))
+    succeed(migrate("upgrade", "head"))
+    done = migrate("check")
+    assert (done.returncode, "63 characters" in done.stderr) == (2, True), done.stderr

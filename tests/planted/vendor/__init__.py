@@ -1,0 +1,1 @@
+"""A package with types, as pgvector, sqlmodel, sqlalchemy-utils and geoalchemy2 have them."""
