@@ -404,7 +404,8 @@ def test_autogenerate_sees_each_change_of_a_column_and_nothing_else(
         model.write_text(before.replace(old, new))
         done = command("check")
         assert done.returncode == 7, f"{old} -> {new}: {done}"
-        assert re.search(r": modify_(type|nullable|default) things\.\w+\n", done.stderr)
+        what = r"modify_nullable things\.\w+|execute ALTER TABLE things ALTER \w+ [^;]+"
+        assert re.search(f": ({what})\n", done.stderr), done.stderr
         model.write_text(before)
     for old, new in CHANGES:
         model.write_text(model.read_text().replace(old, new))
@@ -419,9 +420,6 @@ def test_a_model_may_have_a_schema(render: Render, new_database: NewDatabase) ->
     execute(url, "CREATE TABLE somebodys.thing (id int)")
     for words in ("upgrade head", "revision --autogenerate -m users"):
         succeed(forks().run("app.migrate", words.split(), backend, environment(url)))
-    (file,) = (backend / "alembic" / "versions").glob("*_users.py")
-    head = "def upgrade() -> None:\n"
-    file.write_text(file.read_text().replace(head, f'{head}    op.execute("CREATE SCHEMA shop")\n'))
     for words in ("upgrade head", "check"):
         said = succeed(forks().run("app.migrate", words.split(), backend, environment(url)))
     assert "No new upgrade operations detected" in said

@@ -180,6 +180,8 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
     for it in upgrade.ops if not failure else ():
         if isinstance(it, ops.ModifyTableOps) and (it.schema or default, it.table_name) not in new:
             it.ops = [op for op in it.ops if not isinstance(op, _PARTS)]
+        if isinstance(it, ops.ModifyTableOps):
+            it.ops.sort(key=_is_dropped_last)
     upgrade.ops = sorted(
         [*upgrade.ops, *statements],
         key=lambda op: op.rank if isinstance(op, Statements) else _RANKS.get(type(op), 3),
@@ -192,6 +194,12 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
 Plugin("app.migrate").add_autogenerate_comparator(
     finish, "autogenerate", priority=DispatchPriority.LAST
 )
+
+
+def _is_dropped_last(op: ops.MigrateOperation) -> int:
+    """Generated columns go before those that they are generated from."""
+    reverse = op._reverse if isinstance(op, ops.DropColumnOp) else None
+    return 0 if not reverse else 2 - (reverse.column.computed is not None)
 
 
 def _late_names(context: AutogenContext, upgrade: ops.UpgradeOps) -> set[str]:

@@ -130,8 +130,10 @@ def _changes(old: Facts, new: Facts, late: set[str]) -> list[Statements]:
         (was, make_old, drop_old), (now, make_new, drop_new) = (
             it.get(key, nothing) for it in (old, new)
         )
-        if kind == "default" and key in old.keys() & new.keys():  # it has to fit each type
-            was, now = (f"{it['type', table, item][0]} {it[key][0]}" for it in (old, new))
+        if kind == "default" and key in old and key in new:  # it has to fit each type
+            types = [it["type", table, item][0] for it in (old, new)]
+            was, now = f"{types[0]} {was}", f"{types[1]} {now}"
+            drop_old = drop_old if types[0] != types[1] else []
         if kind in ("domain", "sequence"):
             if key not in new or (kind == "sequence" and key in old):
                 continue  # what only revisions make may stay; "numbers" changes a sequence
@@ -152,6 +154,8 @@ def _changes(old: Facts, new: Facts, late: set[str]) -> list[Statements]:
                     9, [], [], f"{table} {item}: {was or 'plain'}, in the models {now or 'plain'}"
                 )
             )
+        elif key in old and key in new and not drop_old:
+            found.append(made(kind, make_new, make_old))
         else:
             found += [dropped(kind, drop_old, make_old)] if key in old else []
             found += [made(kind, make_new, drop_new)] if key in new else []
