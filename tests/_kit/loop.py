@@ -14,6 +14,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -90,13 +91,27 @@ def step(name: str) -> Iterator[None]:
         raise Wrong(f"{name}: {type(error).__name__}: {said[:600]}") from error
 
 
+@cache
+def template_with(server: sa.URL, models: str) -> str:
+    """A database at the baseline, and with these models without autogenerate; its name."""
+    name = f"{TEMPLATE}_{abs(hash(models))}" if models else TEMPLATE
+    DATABASES.drop_database(server, name)
+    url = DATABASES.create_database(server, name)
+    DATABASES.Alembic(url)("upgrade", "head")
+    engine = sa.create_engine(url.set(drivername="postgresql+psycopg2"))
+    metadata_of(models).create_all(engine)
+    engine.dispose()
+    return name
+
+
 class Loop:
     """One case."""
 
     def __init__(self, server: sa.URL, name: str, case: dict[str, Any], plain: Path | None) -> None:
         self.case, self.server, self.database = case, server, f"corpus_{name}"
         DATABASES.drop_database(server, self.database)
-        self.url = DATABASES.create_database(server, self.database, TEMPLATE)
+        template = template_with(server, case.get("base", ""))
+        self.url = DATABASES.create_database(server, self.database, template)
         self.versions = Path(tempfile.mkdtemp())
         self.alembic = DATABASES.Alembic(self.url)
         config = self.alembic.config
@@ -115,10 +130,6 @@ class Loop:
         before, after = case.get("before", ""), case.get("after", "")
         if before:
             DATABASES.execute(self.url, before)
-        if "base" in case:  # made without autogenerate: the change alone is tried
-            engine = sa.create_engine(self.url.set(drivername="postgresql+psycopg2"))
-            metadata_of(case["base"]).create_all(engine)
-            engine.dispose()
         verdict = self.stage(case["models"], case.get("by_hand", "") if "then" not in case else "")
         if after:
             DATABASES.execute(self.url, after)
@@ -219,10 +230,7 @@ def main(server: sa.URL, cases: dict[str, dict[str, Any]], folder: Path, plain: 
     """Verdicts by name, and the revisions in `folder`."""
     logging.disable(logging.INFO)
     environment = plain_environment() if plain else None
-    DATABASES.drop_database(server, TEMPLATE)
-    template = DATABASES.create_database(server, TEMPLATE)
     (baseline,) = (Path.cwd() / "alembic" / "versions").glob("*.py")
-    DATABASES.Alembic(template)("upgrade", "head")
     verdicts = {}
     for name, case in cases.items():
         loop = Loop(server, name, case, environment)
@@ -237,7 +245,8 @@ def main(server: sa.URL, cases: dict[str, dict[str, Any]], folder: Path, plain: 
         for file in loop.files[1:]:
             shutil.copy(file, folder / f"{file.name[:14]}{len(verdicts):03}{file.name[14:]}")
         loop.close()
-    DATABASES.drop_database(server, TEMPLATE)
+    for base in {case.get("base", "") for case in cases.values()}:
+        DATABASES.drop_database(server, template_with(server, base))
     return verdicts
 
 

@@ -1,6 +1,7 @@
 """Autogenerate over a corpus of models and of their changes: each through the whole loop."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,7 @@ from sqlalchemy import URL
 from tests._kit.forks import forks
 from tests._kit.revision import PLANTED
 from tests._kit.support import Done, NewDatabase, environment, succeed
+from tests.checks.test_suite_catches import DRIFTS, MODELS_OF_DRIFT, changed_models
 from tests.conftest import Project, Render
 
 pytestmark = pytest.mark.server
@@ -37,6 +39,13 @@ def corpus() -> dict[str, dict[str, Any]]:
                     lines = fields[key].strip().splitlines()
                     fields[key] = COLUMNS + "".join(f"    {line}\n" for line in lines)
             cases[f"{kind}: {name}"] = fields
+    for name, case in DRIFTS.items():
+        if not case.before:  # else the database has changed, and not the models
+            more = {
+                "base": MODELS_OF_DRIFT,
+                "by_hand": f"{re.escape(case.expect)}|not all could be compared",
+            }
+            cases[f"drift: {name}"] = {"models": changed_models(case), **more}
     return cases
 
 

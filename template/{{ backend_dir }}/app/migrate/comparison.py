@@ -11,7 +11,7 @@ from typing import Any
 
 from alembic.operations import ops
 from sqlalchemy import Connection, MetaData, inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import CompileError, DBAPIError
 from sqlalchemy.schema import CreateSchema
 
 _DEFINITIONS = text(Path(__file__).with_name("definitions.sql").read_text(encoding="utf-8"))
@@ -104,8 +104,8 @@ def compare(
             connection.execution_options(schema_translate_map=apart | {None: apart[default]})
             metadata.create_all(connection, tables)
             return statements + _changes(old, facts([*apart.values()]), late), ""
-        except DBAPIError as error:
-            said = str(error.orig)
+        except (CompileError, DBAPIError) as error:
+            said = str(getattr(error, "orig", error))
         finally:
             connection.execution_options(schema_translate_map=None)
             scratch.rollback()
@@ -149,11 +149,9 @@ def _changes(old: Facts, new: Facts, late: set[str]) -> list[Statements]:
         if was == now and (key in old) == (key in new):
             continue
         if kind in ("partition", "generated") or (kind == "domain" and was):
-            found.append(
-                Statements(
-                    9, [], [], f"{table} {item}: {was or 'plain'}, in the models {now or 'plain'}"
-                )
-            )
+            name = f"{table}.{item}" if item else table
+            what = f"{name} is {was or 'plain'}, in the models {now or 'plain'}"
+            found.append(Statements(9, [], [], what))
         elif key in old and key in new and not drop_old:
             found.append(made(kind, make_new, make_old))
         else:

@@ -77,7 +77,8 @@ fact (kind, relation, item, definition, make, drop) AS (
         plain_type)], '{}'
     FROM attribute
     UNION ALL
-    SELECT 'generated', relation, name, format('generated as %s (%s)', expression, attgenerated), NULL, NULL
+    SELECT 'generated', relation, name, format('generated as (%s), %s', expression,
+        CASE attgenerated WHEN 's' THEN 'stored' ELSE 'virtual' END), NULL, NULL
     FROM attribute WHERE attgenerated <> ''
     UNION ALL
     SELECT 'default', relation, name, expression, ARRAY[alter || 'SET DEFAULT ' || expression],
