@@ -9,11 +9,9 @@ from contextlib import contextmanager
 
 from alembic.config import CommandLine, Config
 
-from app.migrate.errors import BACKEND, MigrationError, problem
+from app.migrate.errors import BACKEND
 from app.migrate.explain import explain
 from app.migrate.signals import ended_by_signals
-
-LONGEST_ID = 32  # characters of alembic_version.version_num, which Alembic creates
 
 
 def run(arguments: list[str]) -> None:
@@ -53,8 +51,6 @@ class _CommandLine(CommandLine):
         if not options.config and "ALEMBIC_CONFIG" not in os.environ:
             config.config_file_name = str(BACKEND / "alembic.ini")
             config.toml_file_name = str(BACKEND / "pyproject.toml")
-        if len(rev_id := getattr(options, "rev_id", None) or "") > LONGEST_ID:
-            raise MigrationError(problem("migrate", "long-id", id=rev_id, longest=LONGEST_ID))
         super().run_cmd(config, options)
 
 
