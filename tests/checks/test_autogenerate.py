@@ -1,6 +1,7 @@
 """Autogenerate over a corpus of models and of their changes: each through the whole loop."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from sqlalchemy import URL
 
 from tests._kit.forks import forks
 from tests._kit.revision import PLANTED
-from tests._kit.support import Done, NewDatabase, environment, succeed
+from tests._kit.support import Done, NewDatabase, environment, execute, succeed
 from tests.checks.test_suite_catches import DRIFTS, MODELS_OF_DRIFT, changed_models
 from tests.conftest import Project, Render
 
@@ -65,13 +66,25 @@ def run(project: Project, server: URL, cases: Any, folder: Path, *words: str) ->
     return verdicts
 
 
-def test_autogenerate_is_right_the_first_time(
-    rendered: Render, server: URL, tmp_path: Path
-) -> None:
-    verdicts = run(rendered(), server, corpus(), tmp_path)
+def test_autogenerate_is_right_the_first_time(render: Render, server: URL) -> None:
+    project = render()
+    versions = project.backend / "alembic" / "versions"
+    words = os.environ.get("AUTOGENERATE", "").split()  # plain: Alembic's generic env.py
+    verdicts = run(project, server, corpus(), versions, *words)
     print(score(verdicts))
     wrong = {name: why for name, (verdict, why) in verdicts.items() if verdict == "wrong"}
     assert not wrong, "\n".join(f"{name}: {why}" for name, why in wrong.items())
+    ruff = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--quiet",
+        "--fix",
+        str(versions),
+    ]  # as alembic.ini
+    done = subprocess.run(ruff, cwd=project.backend, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def score(verdicts: dict[str, Any]) -> str:
@@ -203,3 +216,18 @@ def test_what_autogenerate_cannot_know_is_said_at_the_end(
     succeed(migrate("upgrade", "head"))
     done = migrate("check")
     assert (done.returncode, "63 characters" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_role_that_may_create_nothing_is_told_so(
+    render: Render, new_database: NewDatabase
+) -> None:
+    project, url = render(), new_database()
+    name = str(url.database)
+    execute(url, f"CREATE ROLE {name} LOGIN PASSWORD '{url.password}'")
+    succeed(forks().run("app.migrate", [], project.backend, environment(url)))
+    execute(url, f"GRANT SELECT ON alembic_version TO {name}")
+    given = environment(url.set(username=name))
+    done = forks().run("app.migrate", ["check"], project.backend, given)
+    execute(url, f"DROP OWNED BY {name}; DROP ROLE {name}")
+    assert done.returncode == 5, done.stderr
+    assert f"permission denied for database {name}" in done.stderr

@@ -105,6 +105,9 @@ def compare(
             metadata.create_all(connection, tables)
             return statements + _changes(old, facts([*apart.values()]), late), ""
         except (CompileError, DBAPIError) as error:
+            state = str(getattr(getattr(error, "orig", None), "pgcode", "42"))
+            if state == "42501" or state[:2] not in {"0A", "22", "42"}:
+                raise  # no privilege, or no connection: that says nothing of the models
             said = str(getattr(error, "orig", error))
         finally:
             connection.execution_options(schema_translate_map=None)
