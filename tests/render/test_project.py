@@ -102,11 +102,24 @@ def developers_server() -> Generator[tuple[int, list[bytes]]]:
 # --- its own suite -------------------------------------------------------------------------------
 
 
+# What FastAPI's own guide shows; its import warns of httpx.
+TEST_CLIENT = """
+from fastapi.testclient import TestClient
+
+from app.main import app
+
+
+def test_alive():
+    assert TestClient(app).get("/health/live").status_code == 200
+"""
+
+
 def test_its_suite_passes_with_no_server_given_and_leaves_the_developers_alone(
     render: Render,
 ) -> None:
     """`.env` names a developer's server; so does the environment."""
     project = render(backend_dir=".", api="fastapi")
+    (project.backend / "tests" / "api" / "test_by_test_client.py").write_text(TEST_CLIENT)
     with developers_server() as (port, heard):
         (project.path / ".env").write_text(
             f"POSTGRES_HOST=127.0.0.1\nPOSTGRES_PORT={port}\nPOSTGRES_USER=me\n"
