@@ -679,6 +679,7 @@ def test_the_settings_and_the_fast_path_mean_the_same_database(service: Service)
             "postgresql://a:development%2Donly@c/d", "postgresql://a:b@c:1,e:2/d",
             "postgresql://a:b@c/d?options=-csearch_path%3Dx", "postgresql:///d", "postgresql:///d?host=/x",
             "postgresql://a:b@c:x/d", "postgresql://a:b@c/d%20e", "postgresql://a:b+c@c/d", "postgresql://a:b &,'(c);=*!$~@c/d",
+            "postgresql://a:b@c/d?ssl=require&sslmode=disable", "postgresql://a:b@c/d?sslmode=disable&ssl=require",
             "postgresql://a:b@c/d?sslmode=require&sslmode=disable", "postgresql://a:b:e@c/d",
             "postgresql://a:b@c/d?prepared_statement_cache_size=0", "postgresql://a:5%@c/d",
             "postgresql://a:b@c/d?application_name=x+y", "postgresql://a:b@x@c/d", "postgresql://a:b#@c/d",

@@ -278,6 +278,12 @@ def test_docker_secrets_are_read(read: Reader, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("url", ["u:pa,ss/w@h/d", "u:pa/ss@h1,h2/d", "u:pa/ss@h1:1,h2:2/d"])
+def test_a_comma_or_a_slash_in_a_password_is_no_hosts(read: Reader, url: str) -> None:
+    password = url[2:].partition("@")[0]
+    assert read(DATABASE_URL=f"postgresql://{url}")["passwords"] == [password] * 2
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
 @pytest.mark.parametrize(
     ("query", "asyncpg", "psycopg2"),
@@ -317,6 +323,16 @@ def test_a_url_of_any_host_fits_both_drivers(
         ({"DATABASE_URL": "postgresql://u:hidden@h:port/d"}, "DATABASE_URL is not of the form"),
         ({"DATABASE_URL": "postgresql://u:x@hidden@h/d"}, "DATABASE_URL is not of the form"),
         ({"DATABASE_URL": "mysql://u:hidden@h/d"}, "DATABASE_URL is not of the form"),
+        # A driver would end a text there: another password, another host.
+        ({"DATABASE_URL": "postgresql://u:hidden%00x@h/d"}, "DATABASE_URL is not of the form"),
+        ({"DATABASE_URL": "postgresql://u/v:hidden@h/d"}, "DATABASE_URL is not of the form"),
+        ({"DATABASE_URL": "postgresql://u:hid,den/hidden@h"}, "DATABASE_URL is not of the form"),
+        ({"DATABASE_URL": "postgresql://u:hidden@h1:1,:2/d"}, "host and port that do not fit"),
+        (
+            {"DATABASE_URL": "postgresql://u:hidden@h1,h2/d?port=1,2,3"},
+            "host and port that do not fit",
+        ),
+        ({"DATABASE_URL": "postgresql://u:hidden@h/d?port=x"}, "host and port that do not fit"),
         (
             {**FIVE, "MIGRATION_DATABASE_URL": "sqlite:///hidden"},
             "MIGRATION_DATABASE_URL is not of the form",

@@ -139,7 +139,15 @@ def test_several_hosts_are_tried_in_turn(shop: Service, both: Ask) -> None:
     assert both(f"postgresql://{who}@{hosts}/urls?target_session_attrs=read-write")[2] == "urls"
     one, two = hosts.split(",")
     assert both(f"postgresql://{who}@/urls?host={one}&host={two}")[2] == "urls"
-    assert both(f"postgresql://{who}@/urls?host=127.0.0.1,127.0.0.1&port=1,{shop.url.port}")
+    for query in (
+        f"host=127.0.0.1,127.0.0.1&port=1,{shop.url.port}",
+        f"host=127.0.0.1,127.0.0.2&port={shop.url.port}",  # libpq: of each host
+        f"host=[::1]:1&host={two}",
+        f"host=::1,{two}&port=1,{shop.url.port}",
+    ):
+        assert both(f"postgresql://{who}@/urls?{query}")[2] == "urls", query
+    assert both(f"postgresql://{who}@[::1]:1,{two}/urls")[2] == "urls"
+    assert both(f"postgresql://{who}@{hosts}?dbname=urls")[2] == "urls"
 
 
 @pytest.mark.parametrize(
@@ -164,6 +172,8 @@ def test_a_socket_is_a_host(shop: Service, both: Ask, place: str, query: str) ->
         ("requirepeer=postgres", "requirepeer"),
         ("nonsense=1", "nonsense"),
         ("connect_timeout=soon", "connect_timeout"),
+        ("prepared_statement_cache_size=none", "prepared_statement_cache_size"),
+        ("sslcert=/nowhere.crt", "sslcert"),
         ("sslmode=verify-full&sslrootcert=/nowhere.crt", "sslrootcert"),
         ("sslmode=require&SSLMODE=disable", "SSLMODE"),
     ],

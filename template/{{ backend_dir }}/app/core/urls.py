@@ -24,6 +24,7 @@ PSYCOPG2_ONLY = {
     "sslcompression", "sslsni", "tcp_user_timeout",
 }  # fmt: skip
 ASYNCPG_ONLY = {"prepared_statement_cache_size"}  # 0 behind a pooler; SQLAlchemy reads it
+WHOLE_NUMBERS = {"connect_timeout": "seconds", "prepared_statement_cache_size": "statements"}
 KNOWN = {"host", "port", "sslmode"} | IN_A_STRING | PSYCOPG2_ONLY | ASYNCPG_ONLY
 
 
@@ -33,18 +34,19 @@ def parse(name: str, text: str) -> URL:
     Raises:
         ValueError: it is malformed, or has a parameter that one of the drivers cannot follow.
     """
-    # libpq's list of hosts, as SQLAlchemy wants it.
-    if several := re.fullmatch(r"(\w[\w+]*://(?:[^/]*@)?)([^/@?]+,[^/@?]+)(/[^?]*)\??(.*)", text):
-        hosts = [host if ":" in host else f"{host}:5432" for host in several[2].split(",")]
-        text = f"{several[1]}{several[3]}?host={'&host='.join(hosts)}&{several[4]}"
+    # libpq's list of hosts, where SQLAlchemy reads it; an @ after it would be a password's.
+    user = r"(?:[^:/]*(?::[^@]*)?@)?"
+    if several := re.fullmatch(rf"([\w+]+://{user})([^/@?]+,[^/@?]*)(/[^?@]*|)(\?.*)?", text):
+        text = f"{several[1]}{several[3]}?host={several[2]}&{(several[4] or '?')[1:]}"
     try:
         url = make_url(text)
         query: dict[str, Any] = dict(url.query)
         # The name and the password may stand at the end: there, no message would hide them.
         moved = {"user": "username", "password": "password", "dbname": "database"}
         url = url.set(**{new: query.pop(key) for key, new in moved.items() if key in query})
-        # An @ in the host is one of the password's, whose end no message may show.
-        usable = url.database and "@" not in (url.host or "")
+        _list_hosts(query)
+        # An @ elsewhere is one of the password's, whose end no message may show.
+        usable = url.database and "@" not in f"{url.host}{url.database}" and "%00" not in text
         usable = usable and url.get_backend_name() in {"postgres", "postgresql"}
     except (ArgumentError, ValueError, TypeError):
         usable = False
@@ -65,6 +67,21 @@ def parse(name: str, text: str) -> URL:
     return url
 
 
+def _list_hosts(query: dict[str, Any]) -> None:
+    """Several hosts, however they are listed, as both drivers take them: host=a,b and port=1,2."""
+    given = [query.get("host", ""), query.get("port", "")]
+    texts = [text if isinstance(text, str) else ",".join(text) for text in given]
+    hosts, ports = (text.split(",") for text in texts)
+    pattern = re.compile(r"(/.*|\[.*\]|.*:.*:.*|[^:]+)(?::(\d+))?")
+    found = [match for match in map(pattern.fullmatch, hosts) if match]
+    ports = ports if len(ports) > 1 else ports * len(hosts)
+    if len(hosts) > 1 and len(found) == len(hosts) == len(ports):
+        query["host"] = ",".join(host[1].strip("[]") for host in found)
+        query["port"] = ",".join(
+            host[2] or port or "5432" for host, port in zip(found, ports, strict=True)
+        )
+
+
 def _refuse(name: str, query: dict[str, Any]) -> None:
     unknown = [key for key, value in query.items() if key not in KNOWN or _is_refused(key, value)]
     if unknown:
@@ -72,9 +89,10 @@ def _refuse(name: str, query: dict[str, Any]) -> None:
             f"{name} has {', '.join(unknown)}, which the drivers of this service cannot follow; "
             "take it out"
         )
-    if not re.fullmatch(r"-?\d+", query.get("connect_timeout", "0")):
-        raise ValueError(f"{name} has connect_timeout, which is a whole number of seconds")
-    if query.get("sslmode") in {"require", "verify-ca", "verify-full"}:
+    for key, of_what in WHOLE_NUMBERS.items():
+        if not re.fullmatch(r"-?[0-9]{1,9}", query.get(key, "0")):
+            raise ValueError(f"{name} has {key}, which is a whole number of {of_what}")
+    if query.get("sslmode") != "disable":
         for key in FILES:
             if (file := query.get(key, "system")) != "system" and not Path(file).is_file():
                 raise ValueError(f"{name} has {key}, and there is no file {file}")

@@ -29,7 +29,7 @@ SECRETS = "/run/secrets"  # as in app/core/config.py
 SHIPPED = {
     "alembic/env.py": "739ab3bfff8364752f1a7f7dee3d785c469712d688a0168249db897f0b1315d1",
     "app/core/config.py": "58f98f34b8fccc68ca2b9ec76c57521f7d2b0d24d865206c405f3a95e9448a42",
-    "app/core/urls.py": "1c234004ccbf36333ff0ca29edeca0ca36ff6028a5964d561806f8b62c4f1a84",
+    "app/core/urls.py": "2878ffaba066ea5daf3bff264ecd6fe988be7bd0a38200018847151ae02ee76f",
 }
 MARK = "At head, as checked by runs with these digests:"  # the comment on HISTORY_TABLE
 HEADS = ("head", "heads")
@@ -181,7 +181,7 @@ _OURS = re.compile(r"ENVIRONMENT|DATABASE_URL|(POSTGRES|MIGRATION)_\w+", re.ASCI
 _URL = re.compile(
     r"""postgres(?:ql)?(?:\+\w+)?
     (://(?:[\w.~%-]+(?::[\w.~!$&'()*,;=+%\ -]*)?@)?[\w.-]+(?::\d+)?/[\w.~-]+)
-    (\?(?!.*\b(\w+)=.*\b\3=)
+    (\?(?!.*\b(\w+)=.*\b\3=)(?!.*\bssl(?:mode)?=.*\bssl(?:mode)?=)
         (?:&?(?:ssl|sslmode|application_name|connect_timeout|target_session_attrs)=[\w./:~-]+)+)?""",
     re.ASCII | re.VERBOSE,
 )
