@@ -16,10 +16,10 @@ from tempfile import TemporaryDirectory
 
 from tests.update.text import lines_of, unix
 
-# Copier's labels, and those of `git cherry-pick`; zdiff3 shows the base too.
-START = re.compile(rb"<<<<<<< (before updating|HEAD)")
+# Copier's labels, and git's, which has both names of a renamed file; zdiff3 shows the base too.
+START = re.compile(rb"<<<<<<< (before updating|HEAD(:.*)?)")
 BASE, MIDDLE = re.compile(rb"\|{7} .*"), b"======="
-END = re.compile(rb">>>>>>> (after updating|[0-9a-f]+ \(.*\))")
+END = re.compile(rb">>>>>>> (after updating|[0-9a-f]+ \(.*\)(:.*)?)")
 
 
 @dataclass
