@@ -108,7 +108,8 @@ class Loop:
     """One case."""
 
     def __init__(self, server: sa.URL, name: str, case: dict[str, Any], plain: Path | None) -> None:
-        self.case, self.server, self.database = case, server, f"corpus_{name}"
+        self.case, self.server = case, server
+        self.database = "corpus_" + re.sub(r"\W+", "_", name)[:50]
         DATABASES.drop_database(server, self.database)
         template = template_with(server, case.get("base", ""))
         self.url = DATABASES.create_database(server, self.database, template)
