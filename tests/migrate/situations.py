@@ -687,6 +687,20 @@ SITUATIONS = [
     ),
     *(
         Situation(
+            "revisions come after each other in a circle",
+            cause,
+            "fix revision, down_revision or depends_on",
+            revision(name="one"),
+            revision(name="two", parent="one"),
+            file("alembic/versions/*_one_*", "'baseline'", parent),
+        )
+        for parent, cause in [
+            ("'one'", r"Self-loop is detected in revisions \(one\)"),
+            ("'two'", r"Cycle is detected in revisions \("),
+        ]
+    ),
+    *(
+        Situation(
             "a row of `alembic_version` was written by hand",
             cause,
             r"then python -m app.migrate stamp --purge <revision>$",
@@ -729,6 +743,31 @@ SITUATIONS = [
         "fix the revision",
         statement(f"CREATE ROLE x PASSWORD '{PASSWORD}' NONSENSE"),
         ask=f"CREATE ROLE x PASSWORD '{PASSWORD}' NONSENSE",
+    ),
+    *(
+        Situation(
+            "a revision fails",
+            rf"the statement: DO .*PASSWORD {shown}",
+            "",
+            statement(f"DO $$ BEGIN EXECUTE {text}; END $$"),
+        )
+        for text, shown in [
+            (f"'CREATE ROLE x PASSWORD ''{PASSWORD}'' NONSENSE'", r"\*\*\* NONSENSE'; END"),
+            (f"format('CREATE ROLE x PASSWORD %L NONSENSE', '{PASSWORD}')", r"%+L \*\*\*"),
+            (
+                f"'CREATE ROLE x PASSWORD ' || quote_literal('{PASSWORD}') || ' NONSENSE'",
+                r"'\*\*\*'$",
+            ),
+        ]
+    ),
+    *(
+        Situation(
+            "a revision fails",
+            f"SystemExit: {code} in alembic/versions/.*, line 15",
+            f"fix the revision, then {SAME}",
+            revision(f"raise SystemExit({code})"),
+        )
+        for code in (0, 3)
     ),
     _fails("syntax error", "SELEC 1"),
     _fails('relation "nothing" does not exist', "SELECT * FROM nothing"),

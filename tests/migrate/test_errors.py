@@ -279,6 +279,11 @@ def test_what_needs_no_database_is_explained_by_app_migrate(stage: Stage, args: 
         done = run(stage.service, *args.split())
         assert "its down_revision 'gone' does not exist" in sentence(done)[0]
         assert done.returncode == 8
+    itself = file("alembic/versions/*_same_*", "'baseline'", "'same'")
+    with revision(name="same")(stage), itself(stage):
+        done = run(stage.service, *args.split())
+        assert "Self-loop is detected in revisions (same)" in sentence(done)[0]
+        assert done.returncode == 8
     with revision("", name="broken")(stage):
         [path] = stage.service.versions.glob("*_broken_*")
         path.write_text("import nowhere\n")

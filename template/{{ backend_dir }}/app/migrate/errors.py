@@ -87,7 +87,9 @@ def problem(table: str, name: str, /, **values: object) -> Problem:
 
 # A statement may have been cut off within its quotes, so that their end may be missing.
 _SECRETS = [
-    (r"(password\s*=\s*)''.*?(?:''|\Z)", r"\1***"),  # a connection string within a statement
+    # In an EXECUTE, it may be anywhere in the rest of the statement, or in doubled quotes.
+    (r"(password\s*(?:%+\d*\$?[LIs]|'+\s*\|\|)).*", r"\1 ***"),
+    (r"(password\s*=?\s*)(?:E|U&)?''+(?=[^\s;,)']).*?(?:''+|\Z)", r"\1***"),
     (r"(password\s*=?\s*(?:E|U&)?)'(?:[^'\\]|''|\\.)*'?", r"\1'***'"),
     (r"(password\s*=?\s*)(\$\w*\$).*?(?:\2|\Z)", r"\1'***'"),
     (r"(password\s+)\"[^\"]*\"?", r"\1'***'"),
