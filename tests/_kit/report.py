@@ -15,10 +15,13 @@ KINDS = ("fast", "server", "docker")
 # Begun before the others of their kind, so that no worker is left alone with one at the end.
 LONGEST = {
     "test_acceptance.py",
+    "test_autogenerate.py",
     "test_branch.py",
     "test_faults.py",
     "test_guide.py",
+    "test_safety.py",
     "test_scripts.py",
+    "test_suite_catches.py",
     "test_update.py",
 }
 

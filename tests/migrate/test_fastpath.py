@@ -724,7 +724,7 @@ def test_the_settings_and_the_fast_path_mean_the_same_database(service: Service)
         clean = {n: v for n, v in os.environ.items() if n.upper() not in values}
         warnings.simplefilter("ignore")
         same = refused = left = 0
-        for number in range(1500):
+        for number in range(600):
             os.environ.clear()
             os.environ.update(clean)
             for file in secrets.iterdir():
