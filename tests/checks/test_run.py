@@ -618,6 +618,27 @@ def test_a_failing_revision_fails_one_test_and_the_others_say_so(
         assert re.search("_broken_made_by_a_test.py|this is no Python", reason), output
 
 
+def test_two_heads_are_one_failure(render: Render, server: URL) -> None:
+    project = render()
+    for number, name in enumerate(("left", "right")):
+        write_revision(project.backend, name, "baseline", "SELECT 1", number=number)
+    code, output = suite(project, TEST_DATABASE_URL=text(server))
+    assert (code, failures(output)[0]) == (1, 1), output
+    assert "app.migrate merge heads" in output
+
+
+def test_a_failing_downgrade_is_one_failure(render: Render, server: URL) -> None:
+    project = render()
+    write_revision(project.backend, "broken", "baseline", "SELECT 1", "op.execute('SELECT 1/0')")
+    code, output = suite(project, TEST_DATABASE_URL=text(server))
+    assert (code, failures(output)[0]) == (1, 1), output
+    assert re.search(r"_broken_made_by_a_test\.py:\d+: downgrade\(\) fails: division", output), (
+        output
+    )
+    code, output = suite(project, "-k", "reverted", TEST_DATABASE_URL=text(server))
+    assert (code, failures(output)[0]) == (1, 1), output
+
+
 @pytest.mark.parametrize("some", ["tracked", "offline", "models", "revert"])
 def test_a_failing_revision_is_never_skipped_in_silence(
     render: Render, server: URL, some: str

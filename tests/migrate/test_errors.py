@@ -292,6 +292,16 @@ def test_what_needs_no_database_is_explained_by_app_migrate(stage: Stage, args: 
         assert done.returncode == 2
 
 
+@pytest.mark.parametrize("name", ["alembic.ini", "pyproject.toml"])
+def test_a_file_of_settings_that_cannot_be_read_is_named(stage: Stage, name: str) -> None:
+    """By our command; `alembic` reads both before env.py, and prints what Python says."""
+    with file(name, "", "garbage\n")(stage):
+        done = run(stage.service)
+    cause, remedy = sentence(done)
+    assert re.fullmatch(f"invalid settings: {name}: .*line.*", cause)
+    assert (done.returncode, remedy) == (2, "fix that file")
+
+
 def test_a_session_that_its_role_times_out_is_no_broken_network(stage: Stage) -> None:
     """With asyncpg; psycopg2 loses what the server said. A migration's session has no limits."""
     limits = ["transaction_timeout", "idle_in_transaction_session_timeout", "statement_timeout"]

@@ -140,6 +140,8 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Any:
 def pytest_runtest_logreport(report: pytest.TestReport) -> Any:
     """What many tests meet is one failure, of the first; in its name the others are skipped."""
     problem = dict(report.user_properties).get("problem") if report.failed else None
+    if report.failed and (finding := str(report.longrepr).partition("\n")[0]) in told:
+        problem = finding  # of a subtest, which has no properties
     if problem and told.setdefault(str(problem), report.nodeid) != report.nodeid:
         path, line, _ = report.location
         report.outcome, report.longrepr = "skipped", (path, (line or 0) + 1, f"Skipped: {problem}")

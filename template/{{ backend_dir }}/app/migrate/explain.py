@@ -70,6 +70,10 @@ def _of_settings(error: BaseException) -> Problem | None:
         return problem("settings", "invalid", details="; ".join(details))
     if type(error).__name__ == "SettingsError":  # a list or the like, which is JSON
         return problem("settings", "invalid", details=error)
+    is_toml = type(error).__name__ == "TOMLDecodeError"
+    if is_toml or type(error).__module__ == "configparser":
+        file = "pyproject.toml" if is_toml else "alembic.ini"
+        return problem("settings", "file", file=file, error=error)
     if isinstance(error, OSError | UnicodeError):
         frames = traceback.extract_tb(error.__traceback__)
         if any("dotenv" in Path(frame.filename).parts for frame in frames):
