@@ -18,6 +18,7 @@ from greenlet import greenlet  # type: ignore[import-untyped]
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
+from app.migrate.errors import MigrationError
 from app.migrate.explain import explain
 from testing.databases import BACKEND, Alembic
 
@@ -157,7 +158,7 @@ def apply(url: URL, some: list[Script]) -> None:
 
 def shared_problem(error: BaseException) -> str:
     """What other tests meet too: a revision that fails, or that cannot be read. Else empty."""
-    if isinstance(error, OneProblem):
+    if isinstance(error, OneProblem | MigrationError):
         return str(error)
     if isinstance(error, Exception) and not isinstance(error, AssertionError):
         try:
@@ -185,6 +186,8 @@ def shorten(path: str | Path) -> str:
 
 def failure(script: Script, name: str, error: Exception) -> str:
     """Where in a revision what was raised, and what was said."""
+    if isinstance(error, MigrationError):
+        return str(error)  # of the whole run, which names the file
     place = where(script, name)
     for frame in traceback.extract_tb(error.__traceback__):
         if Path(frame.filename) == Path(script.path):
