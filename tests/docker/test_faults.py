@@ -34,6 +34,8 @@ def shop(new_service: NewService) -> Generator[Shop]:
     with new_service() as shop:
         quick = "services: {postgres: {command: [-c, fsync=off]}}\n"
         shop.write("docker-compose.override.yml", quick)
+        shop.password = "not-that-of-development"  # noqa: S105 (production refuses that one)
+        shop.environment["POSTGRES_PASSWORD"] = shop.password
         service = Service(shop.project.backend, NOWHERE)
         for name, body in COUNTED.items():
             service.add(name, body)

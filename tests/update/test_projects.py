@@ -98,13 +98,8 @@ def web_application(project: Path) -> None:
 
 def own_env(project: Path) -> None:
     env = project / "backend" / "alembic" / "env.py"
-    put(env, "        include_name=include_name,", "        include_object=not_of_others,\n")
-    put(
-        env,
-        "def run_migrations(",
-        "def not_of_others(_: Any, name: str | None, *__: Any) -> bool:\n"
-        '    return not (name or "").startswith("legacy_")\n\n\n',
-    )
+    put(env, "        transaction_per_migration=True,", "        version_table_pk=has_key(),\n")
+    put(env, "def run_migrations(", "def has_key() -> bool:\n    return True\n\n\n")
 
 
 def many_revisions(project: Path) -> None:
