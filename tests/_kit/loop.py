@@ -231,6 +231,9 @@ def main(server: sa.URL, cases: dict[str, dict[str, Any]], folder: Path, plain: 
     if plain:  # without what the project's modules have added
         alembic.autogenerate.comparators._registry.clear()
     (baseline,) = (Path.cwd() / "alembic" / "versions").glob("*.py")
+    bases = {case.get("base", "") for case in cases.values()}
+    for base in bases:  # before the project has the cases' revisions
+        template_with(server, base)
     verdicts = {}
     for name, case in cases.items():
         loop = Loop(server, name, case, environment)
@@ -245,7 +248,7 @@ def main(server: sa.URL, cases: dict[str, dict[str, Any]], folder: Path, plain: 
         for file in loop.files[1:]:
             shutil.copy(file, folder / f"{file.name[:14]}{len(verdicts):03}{file.name[14:]}")
         loop.close()
-    for base in {case.get("base", "") for case in cases.values()}:
+    for base in bases:
         DATABASES.drop_database(server, template_with(server, base))
     return verdicts
 
