@@ -2,9 +2,11 @@
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -101,6 +103,51 @@ def score(verdicts: dict[str, Any]) -> str:
     lines = [f"{'models and changes':20}" + "".join(f"{head:>10}" for head in heads)]
     lines += [f"{k:20}" + "".join(f"{row[h]:>10}" for h in heads) for k, row in rows.items()]
     return "\n".join(lines)
+
+
+# Types, and a default of each as SQL.
+TYPES = {
+    "Text": "'it''s 5%'", "String(20)": "''", "Integer": "-1", "BigInteger": "2 + 2",
+    "SmallInteger": "0", "Boolean": "false", "Numeric(10, 2)": "0.5", "Double": "'NaN'",
+    "Date": "CURRENT_DATE", "DateTime(timezone=True)": "now()", "Time": "'08:30'",
+    "Interval": "'1 day'", "Uuid": "gen_random_uuid()", "LargeBinary": "'\\\\x00'",
+    "pg.JSONB": "'{\"a\": 1}'", "pg.ARRAY(Text)": "'{a,b}'", "pg.ARRAY(Integer)": "ARRAY[1, 2]",
+    "pg.INET": "'10.0.0.1'", "pg.CIDR": "'10.0.0.0/8'", "pg.MACADDR": "'08:00:2b:01:02:03'",
+    "pg.INT4RANGE": "'[1,5)'", "pg.TSTZRANGE": "'empty'", "pg.BIT(3)": "'101'",
+    "pg.TSVECTOR": "to_tsvector('simple', 'a')", "sa.Enum(Urgency)": "'low'",
+}  # fmt: skip
+
+
+def random_models(seed: int) -> dict[str, Any]:
+    """A table of random columns, and the same with some of them changed, dropped and added."""
+    chance = random.Random(seed)  # noqa: S311 (no secret)
+
+    def column(name: str, type_: str) -> str:
+        words = [type_, f"nullable={chance.random() < 0.5}"]
+        words += [f"server_default=sa.text({TYPES[type_]!r})"] * (chance.random() < 0.5)
+        words += chance.choice([[], [], ["index=True"], ["unique=True"]])
+        return f"{name}: Mapped[Any] = mapped_column({', '.join(words)})"
+
+    types = [(f"c{n}", chance.choice(list(TYPES))) for n in range(9)]
+    models = [column(*it) for it in types[:7]]
+    changed = [column(*it) for it in types[:7]]
+    then = [chance.choice(both) for both in zip(models, changed, strict=True)]
+    then = [line for line in then if chance.random() < 0.8] + [column(*it) for it in types[7:]]
+    return {"models": "\n".join(models), "then": "\n".join(then)}
+
+
+def test_random_columns_go_through_the_loop(render: Render, server: URL) -> None:
+    """Types, nullability, defaults and indexes; AUTOGENERATE_SEED is the first of them."""
+    number = int(os.environ.get("AUTOGENERATE_MODELS", "15"))
+    first = int(os.environ.get("AUTOGENERATE_SEED", time.time()))
+    cases = {f"AUTOGENERATE_SEED={n}": random_models(n) for n in range(first, first + number)}
+    for case in cases.values():
+        for key in ("models", "then"):
+            case[key] = COLUMNS + "".join(f"    {line}\n" for line in case[key].splitlines())
+    project = render()
+    verdicts = run(project, server, cases, project.backend / "alembic" / "versions")
+    wrong = {name: why for name, (verdict, why) in verdicts.items() if verdict == "wrong"}
+    assert not wrong, "\n".join(f"{name}: {why}" for name, why in wrong.items())
 
 
 SHOP = """
