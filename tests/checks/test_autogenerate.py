@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests._kit.forks import forks
-from tests._kit.revision import PLANTED
+from tests._kit.revision import PLANTED, write_revision
 from tests._kit.support import Done, NewDatabase, environment, execute, succeed
 from tests.checks.test_suite_catches import DRIFTS, MODELS_OF_DRIFT, changed_models
 from tests.conftest import ROOT, Project, Render, git
@@ -282,3 +282,27 @@ def test_a_role_that_may_create_nothing_is_told_so(
     execute(url, f"DROP OWNED BY {name}; DROP ROLE {name}")
     assert done.returncode == 5, done.stderr
     assert f"permission denied for database {name}" in done.stderr
+
+
+def test_what_you_leave_out_is_left_out_by_check_and_by_the_suite(
+    render: Render, new_database: NewDatabase, server: URL
+) -> None:
+    project, url = render(), new_database()
+    upgrade = 'op.execute("CREATE TABLE legacy_visits (id bigint PRIMARY KEY)")'
+    downgrade = 'op.execute("DROP TABLE legacy_visits")'
+    write_revision(project.backend, "legacy", "baseline", upgrade, downgrade)
+
+    def check() -> int:
+        return forks().run("app.migrate", ["check"], project.backend, environment(url)).returncode
+
+    def suite() -> int:
+        given = environment(TEST_DATABASE_URL=server.render_as_string(hide_password=False))
+        words = ["-q", "-p", "no:cacheprovider", "testing/drift.py"]
+        return forks().run("pytest", words, project.backend, given).returncode
+
+    succeed(forks().run("app.migrate", [], project.backend, environment(url)))
+    assert (check(), suite()) == (7, 1)
+    yours = project.backend / "app" / "core" / "autogenerate.py"
+    hidden = 'return not (_name or "").startswith("legacy_")'
+    yours.write_text(yours.read_text().replace("return True", hidden))
+    assert (check(), suite()) == (0, 0)
