@@ -266,6 +266,13 @@ def test_the_development_server_names_a_port_that_is_in_use(made: Made) -> None:
     assert f"POSTGRES_PORT={made.port + 1}" in sentence
 
 
+def test_defaults_may_be_asked_for_without_a_terminal(template: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "demo"
+    done = typed(template, "scripts/new", dest, "--defaults", "--pretend", **NO_ENGINE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not dest.exists()
+
+
 @pytest.mark.parametrize(
     ("answer", "cause"),
     [
