@@ -1,8 +1,6 @@
-"""What the rendered project's test suite costs.
+"""What the rendered project's tests cost, on the host and in Compose.
 
-The least of three runs, on the embedded server. Beside each figure the limit that we set, and its
-ratio to something that everybody knows. CPU seconds count the children: on a busy machine they say
-more than the clock.
+CPU seconds count the children: on a busy machine they say more than the clock.
 """
 
 import os
@@ -11,21 +9,61 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
+from sqlalchemy import URL
+
+from benchmarks.figures import Figure, alternate, figure
+from benchmarks.project import Compose, render, why_no_docker
 from tests._kit.revision import write_revision
 
-BACKEND = Path(__file__).resolve().parents[1] / "template" / "{{ backend_dir }}"
+TITLE = "The rendered project's tests"
+NUMBER = 400  # tests of each kind
+TABLES = 10  # that a test of the alternatives has
+HEAD = """\
+import pytest
+from sqlalchemy import URL, Column, Integer, MetaData, Table, create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from testing.databases import Alembic, execute
+
+models = MetaData()
+for n in range({tables}):
+    Table(f"t{{n}}", models, Column("id", Integer, primary_key=True))
+
+@pytest.fixture(scope="session", autouse=True)
+def table(database: URL) -> None:
+    execute(database, "CREATE TABLE IF NOT EXISTS benchmark (n int)")
+
+@pytest.fixture(scope="session")
+def plain(database: URL):
+    engine = create_engine(database.set(drivername="postgresql+psycopg2"))
+    yield engine
+    models.drop_all(engine)
+    engine.dispose()
+
+@pytest.mark.parametrize("n", range({number}))
+"""
 TESTS = {
     "empty": "async def test(n: int) -> None:\n    pass\n",
     "session": "async def test(session: object, n: int) -> None:\n    pass\n",
-    "commit": (
+    "session, commit": (
         "async def test(session: AsyncSession, n: int) -> None:\n"
         '    await session.execute(text("INSERT INTO benchmark VALUES (1)"))\n'
         "    await session.commit()\n"
+    ),
+    "own_database": "async def test(own_database: object, n: int) -> None:\n    pass\n",
+}
+ALTERNATIVES = {
+    "TRUNCATE of all": (
+        "def test(plain, n: int) -> None:\n    n or models.create_all(plain)\n"
+        "    names = ', '.join(models.tables)\n    with plain.begin() as connection:\n"
+        "        connection.exec_driver_sql(f'TRUNCATE {names}')\n"
+    ),
+    "create_all, drop_all": (
+        "def test(plain, n: int) -> None:\n    models.create_all(plain)\n"
+        "    models.drop_all(plain)\n"
     ),
 }
 CLONE = """
@@ -48,8 +86,82 @@ def test_clone(server: URL, template: str) -> None:
 """
 
 
-def write_step(project: Path, number: int) -> None:
-    """One of a hundred: a table with an index and a foreign key, or a column and its rows."""
+def measure(folder: Path, server: URL, runs: int) -> Iterator[Figure]:
+    """A fresh suite, a test of each kind, all checks for 5 to 1,000 revisions."""
+    del server  # the suite starts its own
+    backend, few = render(folder) / "backend", max(runs // 5, 2)
+    yield figure("a fresh suite", alternate(few, ours=lambda: _pytest(backend)[0]), target=4)
+    yield from _tests(backend, few)
+    yield from _checks(render(folder) / "backend", few)
+    if why := why_no_docker():
+        yield Figure("in Compose", 0, others={"why_not": why})
+        return
+    compose = Compose(backend.parent)
+    try:
+        compose("compose", "build", "--quiet", "test")
+        taken = alternate(
+            few,
+            ours=lambda: compose.seconds("compose", "run", "--rm", "test"),
+            floor=lambda: _pytest(backend)[0],
+        )
+        yield figure("in Compose", taken, floor_is="embedded server", target=1.3)
+    finally:
+        compose.down()
+
+
+def _tests(backend: Path, runs: int) -> Iterator[Figure]:
+    """One test of each kind, by the difference between many with and many without."""
+    seconds = {}
+    for name, body in {**TESTS, **ALTERNATIVES}.items():
+        number = NUMBER // 10 if name == "own_database" else NUMBER
+        file = backend / "tests" / "test_benchmark.py"
+        file.write_text(HEAD.format(number=number, tables=TABLES) + body)
+        seconds[name] = min(_pytest(backend, str(file))[1] for _ in range(runs))
+        if name != "empty":
+            own = (seconds[name] - seconds["empty"] * number / NUMBER) / number * 1000
+            what = f"a test with {name} (CPU)"
+            yield Figure(what, own, "ms", target=None if name in ALTERNATIVES else 3)
+    file.unlink()
+
+
+def _checks(backend: Path, runs: int) -> Iterator[Figure]:
+    """One core, all checks: unreleased revisions, then few after many that are released."""
+    pyproject = backend / "pyproject.toml"
+    text, taken, last = pyproject.read_text(), {}, 0
+    for number in (5, 100, 300, 1000):
+        for n in range(last, number):
+            _write_step(backend, n)
+        last = number
+        if number == 100:
+            yield from _clone(backend)
+        if number < 1000:
+            often = runs if number == 5 else 1
+            taken[number] = min(_pytest(backend, cores=1)[0] for _ in range(often))
+            target = 17 if number == 100 else None
+            yield Figure(f"all tests, {number} revisions, one core", taken[number], target=target)
+    released = text.replace('released = ""', f'released = "r{last - 6:03}"')
+    assert released != text, "pyproject.toml has no `released`"
+    pyproject.write_text(released)
+    some = min(_pytest(backend, cores=1)[0] for _ in range(runs))
+    what = "all tests, 1,000 released and 5 new revisions"
+    yield Figure(what, some, floor=taken[5], floor_is="5 new", ratio=some / taken[5], target=2)
+
+
+def _clone(backend: Path) -> Iterator[Figure]:
+    file = backend / "tests" / "test_clone.py"
+    file.write_text(CLONE)
+    output = _pytest(backend, "-s", str(file))[2]
+    file.unlink()
+    clone, upgrade = (
+        [float(value) for value in re.findall(rf"{name} ([\d.]+)", output)]
+        for name in ("clone", "upgrade")
+    )
+    more = {"upgrade_head": min(upgrade) * 1000}
+    yield Figure("a worker's clone, 50 tables", min(clone) * 1000, "ms", others=more)
+
+
+def _write_step(backend: Path, number: int) -> None:
+    """A table with an index and a foreign key, or a column."""
     table = f"t{number - number % 2:03}"
     if number % 2:
         up = f'op.add_column("{table}", sa.Column("more", sa.Integer()))'
@@ -65,93 +177,23 @@ def write_step(project: Path, number: int) -> None:
         )
         down = f'op.drop_index("ix_{table}_at")\nop.drop_table("{table}")'
     before = f"r{number - 1:03}" if number else "baseline"
-    write_revision(project, f"r{number:03}", before, up, down, number=number, message="step")
+    write_revision(backend, f"r{number:03}", before, up, down, number=number, message="step")
 
 
-def pytest(project: Path, *words: str, cores: int = 2) -> tuple[float, float, str]:
+def _pytest(backend: Path, *words: str, cores: int = 2) -> tuple[float, float, str]:
     """Seconds by the clock and of the processors, and what was printed."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("TEST_", "PG"))}
-    environment["DOCKER_HOST"] = "unix:///nonexistent"  # the embedded server
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
+    # The models of these revisions are nobody's.
+    drift = "--deselect=tests/test_migrations.py::test_models_and_revisions_make_the_same_schema"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", drift, *words]
     if cores == 1 and shutil.which("taskset"):
         command = ["taskset", "-c", "0", *command]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
-        command, cwd=project, env=environment, capture_output=True, text=True, check=False
+        command, cwd=backend, env=environment, capture_output=True, text=True, check=False
     )
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
-        sys.exit(done.stdout + done.stderr)
+        sys.exit((done.stdout + done.stderr)[-3000:])
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return wall, cpu, done.stdout
-
-
-def least(runs: int, measure: Callable[[], tuple[float, float, str]]) -> tuple[float, float, str]:
-    """The quickest of several."""
-    return min(measure() for _ in range(runs))
-
-
-def show(what: str, value: float, unit: str, limit: str, ratio: str = "") -> None:
-    """One line of the table."""
-    print(f"{what:58}{value:9.2f} {unit:3} {limit:12}{ratio}", flush=True)
-
-
-def isolation(project: Path, runs: int) -> None:
-    """What a test costs, by the difference between 400 with and 400 without."""
-    number = 400
-    seconds = {}
-    fixture = "CREATE TABLE IF NOT EXISTS benchmark (n int)"
-    for name, body in TESTS.items():
-        file = project / "tests" / f"test_benchmark_{name}.py"
-        file.write_text(
-            "import pytest\nfrom sqlalchemy import URL, text\n"
-            "from sqlalchemy.ext.asyncio import AsyncSession\n"
-            "from testing.databases import execute\n\n"
-            '@pytest.fixture(scope="session", autouse=True)\n'
-            f'def table(database: URL) -> None:\n    execute(database, "{fixture}")\n\n'
-            f'@pytest.mark.parametrize("n", range({number}))\n{body}'
-        )
-        seconds[name] = least(runs, lambda file=file: pytest(project, str(file)))[1]  # type: ignore[misc]
-        file.unlink()
-    empty = seconds["empty"] / number * 1000
-    for name in ("session", "commit"):
-        own = (seconds[name] - seconds["empty"]) / number * 1000
-        show(
-            f"a test with {name}, of its own (CPU)", own, "ms", "limit 3", f"empty: {empty:.2f} ms"
-        )
-
-
-def main() -> None:
-    """Measure and show."""
-    runs = 3
-    with tempfile.TemporaryDirectory() as folder:
-        project = Path(folder) / "backend"
-        ignored = shutil.ignore_patterns("*.jinja", "__pycache__", ".*_cache")
-        shutil.copytree(BACKEND, project, ignore=ignored)
-        wall, cpu, _ = least(runs, lambda: pytest(project))
-        show("a fresh project's suite", wall, "s", "limit 6", f"CPU {cpu:.2f} s")
-        isolation(project, runs)
-        for number in range(100):
-            write_step(project, number)
-        file = project / "tests" / "test_clone.py"
-        file.write_text(CLONE)
-        _, _, output = pytest(project, "-s", str(file))
-        file.unlink()
-        clone, upgrade = (
-            min(float(value) for value in re.findall(rf"{name} ([\d.]+)", output))
-            for name in ("clone", "upgrade")
-        )
-        ratio = f"1/{upgrade / clone:.0f} of upgrade head ({upgrade * 1000:.0f} ms)"
-        show("a worker's clone, 50 tables", clone * 1000, "ms", "limit 40", ratio)
-        checks = [f"testing/{name}.py" for name in ("reversible", "offline", "shape", "safety")]
-        total = 0.0
-        for check in checks:
-            wall, cpu, _ = least(1, lambda check=check: pytest(project, check, cores=1))  # type: ignore[misc]
-            total += wall
-            ratio = f"{wall / upgrade:.0f} times upgrade head; CPU of pytest {cpu:.1f} s"
-            show(f"100 revisions, one core: {check.rpartition('/')[2]}", wall, "s", "", ratio)
-        show("100 revisions, all checks of each", total, "s", "limit 25")
-
-
-if __name__ == "__main__":
-    main()

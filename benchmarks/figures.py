@@ -1,0 +1,183 @@
+"""What is measured, and how it is shown: a table in docs/RESULTS.md, a picture for the README."""
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+STORE, TABLES, PICTURE = DOCS / "results.json", DOCS / "RESULTS.md", DOCS / "results.svg"
+BEGIN, END = "<!-- scripts/bench writes what follows -->\n", "<!-- scripts/bench wrote this -->\n"
+BAR = 300  # pixels of the longest bar in the picture
+
+Sides = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of a table.
+
+    Attributes:
+        what: the case.
+        ours: the median of our runs, in `unit`.
+        best: the least of them.
+        runs: how many.
+        floor: the median of what no such thing can do without; `floor_is` says what that is.
+        ratio: the median of ours / floor, run by run; without a floor None.
+        target: the greatest ratio or, without a floor, the greatest `ours` that we accept.
+        others: medians of alternatives, or why one was not measured.
+    """
+
+    what: str
+    ours: float
+    unit: str = "s"
+    best: float | None = None
+    runs: int = 1
+    floor: float | None = None
+    floor_is: str = ""
+    ratio: float | None = None
+    target: float | None = None
+    others: Mapping[str, float | str] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> str:
+        """`yes`, `no`, or nothing without a target."""
+        if self.target is None:
+            return ""
+        return "yes" if (self.ratio or self.ours) <= self.target else "no"
+
+
+def alternate(runs: int, **sides: Callable[[], float]) -> Sides:
+    """Run every side in turn, `runs` times after one that warms up: noise meets all of them."""
+    taken: Sides = {name: [] for name in sides}
+    for turn in range(runs + 1):
+        for name, side in sides.items():
+            seconds = side()
+            if turn:
+                taken[name].append(seconds)
+    return taken
+
+
+def figure(
+    what: str,
+    taken: Sides,
+    *,
+    unit: str = "s",
+    floor_is: str = "",
+    target: float | None = None,
+    others: Mapping[str, float | str] | None = None,
+) -> Figure:
+    """A figure from the sides `ours`, `floor` if there is one, and alternatives."""
+    scale = {"ms": 1000, "s": 1}[unit]
+    ours, floor = taken["ours"], taken.get("floor")
+    more = {name: statistics.median(side) * scale for name, side in taken.items()}
+    return Figure(
+        what,
+        more.pop("ours"),
+        unit,
+        min(ours) * scale,
+        len(ours),
+        more.pop("floor", None),
+        floor_is,
+        statistics.median(a / b for a, b in zip(ours, floor, strict=True)) if floor else None,
+        target,
+        {**more, **(others or {})},
+    )
+
+
+def store(case: str, title: str, versions: str, figures: Iterable[Figure]) -> None:
+    """Keep the figures of a case in place of its last ones, and show all of them anew."""
+    kept = json.loads(STORE.read_text("utf-8")) if STORE.exists() else {}
+    kept[case] = {
+        "title": title,
+        "when": datetime.now(UTC).date().isoformat(),
+        "where": f"{os.cpu_count()} cores, {platform.system()}, Python "
+        f"{platform.python_version()}, {versions}",
+        "load": round(os.getloadavg()[0], 1),
+        "figures": [asdict(figure) for figure in figures],
+    }
+    kept = dict(sorted(kept.items()))
+    STORE.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+    text = TABLES.read_text("utf-8")
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    tables = "".join(_table(case, section) for case, section in kept.items())
+    TABLES.write_text(before + BEGIN + tables + "\n" + END + after, "utf-8")
+    PICTURE.write_text(_picture(kept), "utf-8")
+
+
+def line(figure: Figure) -> str:
+    """A figure as one line of a terminal."""
+    text = f"{figure.what}: {_number(figure.ours)} {figure.unit}"
+    if figure.floor is not None:
+        text += f"; {figure.floor_is}: {_number(figure.floor)} {figure.unit}"
+    if figure.ratio is not None:
+        text += f"; ratio {figure.ratio:.2f}"
+    for name, value in figure.others.items():
+        said = value if isinstance(value, str) else f"{_number(value)} {figure.unit}"
+        text += f"; {name.replace('_', ' ')}: {said}"
+    if figure.target is not None:
+        text += f" (target {figure.target:g}: {figure.holds})"
+    return text
+
+
+def _table(case: str, section: dict[str, object]) -> str:
+    figures = [Figure(**values) for values in section["figures"]]  # type: ignore[attr-defined]
+    names = list(dict.fromkeys(name for figure in figures for name in figure.others))
+    head = ["case", "median", "least", "floor", "ratio", "target", "holds"]
+    rows = [[*head, *(name.replace("_", " ") for name in names)]]
+    rows.append(["---"] * len(rows[0]))
+    for figure in figures:
+        floor = "" if figure.floor is None else f"{_number(figure.floor)} ({figure.floor_is})"
+        cells = [figure.what, f"{_number(figure.ours)} {figure.unit}"]
+        cells.append("" if figure.best is None else _number(figure.best))
+        cells += [floor, "" if figure.ratio is None else f"{figure.ratio:.2f}"]
+        cells += ["" if figure.target is None else f"{figure.target:g}", figure.holds]
+        for name in names:
+            value = figure.others.get(name, "")
+            cells.append(value if isinstance(value, str) else f"{_number(value)} {figure.unit}")
+        rows.append(cells)
+    lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return (
+        f"\n## {section['title']}\n\n`scripts/bench {case}`, {section['when']}: "
+        f"{section['where']}; load average {section['load']}.\n\n{lines}\n"
+    )
+
+
+def _picture(kept: dict[str, dict[str, object]]) -> str:
+    """The ratios that have a target, as bars; a mark where the target is."""
+    figures = [
+        figure
+        for section in kept.values()
+        for figure in (Figure(**values) for values in section["figures"])  # type: ignore[attr-defined]
+        if figure.ratio is not None and figure.target is not None
+    ]
+    most = max((max(f.ratio or 0, f.target or 0) for f in figures), default=1)
+    bars = []
+    for n, figure in enumerate(figures):
+        y, ratio, target = 40 + 24 * n, figure.ratio or 0, figure.target or 0
+        color = "#2a7" if figure.holds == "yes" else "#c63"
+        bars.append(
+            f'<text x="300" y="{y + 13}" text-anchor="end">{escape(figure.what)}</text>'
+            f'<rect x="310" y="{y}" width="{ratio / most * BAR:.0f}" height="16" fill="{color}"/>'
+            f'<path d="M{310 + target / most * BAR:.0f} {y - 3}v22" stroke="#666"/>'
+            f'<text x="{316 + max(ratio, target) / most * BAR:.0f}" y="{y + 13}">{ratio:.2f}</text>'
+        )
+    height = 50 + 24 * len(figures)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 680 {height}" '
+        'font-family="sans-serif" font-size="12" fill="#333">\n'
+        f'<rect width="680" height="{height}" fill="#fff"/>\n'
+        '<text x="310" y="20">times the floor; the mark is the target</text>\n'
+        + "\n".join(bars)
+        + "\n</svg>\n"
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
