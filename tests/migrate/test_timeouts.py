@@ -191,6 +191,13 @@ def test_an_index_is_built_concurrently_behind_a_writer_without_a_timeout(
     assert service.sql(valid) == [(True,)]
 
 
+def test_without_a_setting_the_timeout_is_less_than_a_second(service: Service) -> None:
+    shows = 'op.execute("CREATE TABLE shown AS SELECT current_setting(\'lock_timeout\') AS value")'
+    service.add("shown", shows)
+    assert service.migrate().returncode == 0
+    assert service.sql("SELECT value::interval < '1 s' FROM shown") == [(True,)]
+
+
 def test_each_try_has_the_timeout_again(service: Service) -> None:
     """What was set in a transaction that is rolled back is no longer so."""
     service.add("items", f'{ITEMS}\n    op.execute("CREATE TABLE other ()")')

@@ -1,7 +1,7 @@
 """Another attempt: for the server to answer, for the migration lock, for the locks of tables.
 
 While ALTER TABLE waits for its lock, everyone who wants to read the table waits behind it. So it
-waits for two seconds, gives up, lets the others pass, and comes again.
+waits for less than a second, gives up, lets the others pass, and comes again.
 """
 
 import random
