@@ -192,7 +192,7 @@ def test_an_index_is_built_concurrently_behind_a_writer_without_a_timeout(
 
 
 def test_without_a_setting_the_timeout_is_less_than_a_second(service: Service) -> None:
-    shows = 'op.execute("CREATE TABLE shown AS SELECT current_setting(\'lock_timeout\') AS value")'
+    shows = "op.execute(\"CREATE TABLE shown AS SELECT current_setting('lock_timeout') AS value\")"
     service.add("shown", shows)
     assert service.migrate().returncode == 0
     assert service.sql("SELECT value::interval < '1 s' FROM shown") == [(True,)]

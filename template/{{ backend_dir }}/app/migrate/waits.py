@@ -18,7 +18,7 @@ class MigrationSettings(BaseSettings):
 
     migration_connect_wait: Seconds = 30  # for the server to answer
     migration_lock_wait: Seconds = 300  # for another migration to end
-    # Of each statement, for its locks: no query behind it waits for a second. Less than a millisecond
-    # would be no limit, as 0 is.
+    # Of each statement, for its locks, which makes every later query wait as long; less than a
+    # millisecond would be no limit, as 0 is.
     migration_lock_timeout: Seconds = Field(default=0.75, le=LONGEST_TIMEOUT, multiple_of=0.001)
     migration_retry_wait: Seconds = 60  # for those locks, in all attempts together
