@@ -6,8 +6,11 @@ import warnings
 from argparse import Namespace
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from alembic.config import CommandLine, Config
+from sqlalchemy import Connection
 
 from app.migrate.errors import BACKEND
 from app.migrate.explain import explain
@@ -21,6 +24,7 @@ def run(arguments: list[str]) -> None:
     with command_line(traceback="--raiseerr" in arguments):
         alembic = _CommandLine(prog="migrate")
         alembic.register_command(log)
+        alembic.register_command(backfill)
         alembic.main(arguments)
 
 
@@ -54,16 +58,40 @@ class _CommandLine(CommandLine):
         super().run_cmd(config, options)
 
 
-def log(config: Config) -> None:
-    """Show what was applied to the database, when, by whom and from where."""
+@contextmanager
+def _session() -> Generator[tuple[Connection, Any]]:
+    """A connection by the settings, and those of migrations."""
     from app.core.config import get_settings
     from app.migrate.connect import connect
-    from app.migrate.queries import SQL
-    from app.migrate.record import has_history
     from app.migrate.waits import MigrationSettings
 
-    url, wait = get_settings().database_url_sync, MigrationSettings().migration_connect_wait
-    with connect(url, wait) as connection:
+    settings = MigrationSettings()
+    with connect(get_settings().database_url_sync, settings.migration_connect_wait) as connection:
+        yield connection, settings
+
+
+def log(config: Config) -> None:
+    """Show what was applied to the database, when, by whom and from where."""
+    from app.migrate.queries import SQL
+    from app.migrate.record import has_history
+
+    with _session() as (connection, _):
         if has_history(connection):
             for line in connection.exec_driver_sql(SQL["log"]).scalars():
                 config.print_stdout("%s", line)
+
+
+def backfill(config: Config, table: str, values: str, where: str, key: str) -> None:
+    """Update the rows that match `where` in batches, in the order of `key`, such as id."""
+    from logging.config import fileConfig
+
+    from app.migrate.backfill import backfill
+    from app.migrate.retry import run_with_retries
+    from app.migrate.session import set_lock_timeout
+
+    fileConfig(str(config.config_file_name), disable_existing_loggers=False)
+    with _session() as (connection, settings):
+        set_lock_timeout(connection, settings.migration_lock_timeout)
+        session = connection.execution_options(isolation_level="AUTOCOMMIT")
+        update = partial(backfill, session, table, values, where, key)
+        run_with_retries(update, session, settings.migration_retry_wait, lambda: True)
