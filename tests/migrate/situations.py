@@ -379,6 +379,21 @@ def _not_ready(state: str) -> Situation:
     )
 
 
+def _unreadable(cause: str, old: str, new: str) -> Situation:
+    return Situation(
+        "Alembic cannot read a revision, or finds none",
+        rf"^alembic/versions/.*_wrong_made_by_a_test.py: {cause}",
+        "fix that file: upgrade and downgrade are functions",
+        revision(),
+        file("alembic/versions/*_wrong_*", old, new),
+    )
+
+
+def _loses(upgrade: str, cause: str) -> Situation:
+    upgrade = f"op.execute('CREATE TABLE lost ()')\n{upgrade}"
+    return Situation("a revision loses what it did", cause, "begin_nested", revision(upgrade))
+
+
 def _fails(cause: str, ask: str) -> Situation:
     return Situation("a revision fails", cause, "", args="", ask=ask)
 
@@ -715,7 +730,66 @@ SITUATIONS = [
             (("baseline", ""), "downgrade base", "row: an empty one$"),
         ]
     ),
+    _unreadable("TypeError: 'int' object", "revision = 'wrong'", "revision = 5"),
+    _unreadable("TypeError: .* found$", "'baseline'", "5"),
+    _unreadable("AttributeError: .* no attribute 'down_revision'", "down_revision", "down"),
+    _unreadable("AttributeError: .* no attribute 'upgrade'", "def upgrade", "def up"),
+    *(
+        Situation(
+            "Alembic cannot read a revision, or finds none",
+            f"a revision cannot have the id {shown}$",
+            "write another one there",
+            revision(),
+            file("alembic/versions/*_wrong_*", "revision = 'wrong'", f"revision = {name!r}"),
+        )
+        for name, shown in [
+            ("base", "base"),
+            ("head", "'head'"),
+            ("", "''"),
+            ("a\x1bb", r"'a\\x1bb'"),
+        ]
+    ),
+    Situation(
+        "Alembic cannot read a revision, or finds none",
+        "there are no revisions in alembic/versions",
+        "restore its files from git",
+        away("baseline"),
+    ),
     # 9, 10: a revision fails
+    _loses("op.get_bind().rollback()", "_wrong_.* rolled back its transaction"),
+    _loses("op.execute('rollback')", "_wrong_.* rolled back its transaction"),
+    _loses("op.get_bind().close()", "_wrong_.* closed its connection"),
+    _loses(
+        "try:\n    op.execute('SELEC')\nexcept Exception:\n    pass",
+        "_wrong_.* went on after a statement had failed",
+    ),
+    Situation(
+        "an extension is missing",
+        'extension "nowhere" is not available in alembic/versions/',
+        "install it on this server, .* run CREATE EXTENSION there; then run the same",
+        statement("CREATE EXTENSION nowhere"),
+    ),
+    *(
+        Situation(
+            "a revision fails",
+            f"a % in the text of a statement is taken for a parameter .*{cause}",
+            r"double it \(%%\), or use op.execute\(\)",
+            revision(f"op.get_bind().exec_driver_sql({text!r})"),
+        )
+        for text, cause in [
+            ("SELECT 'a%b'", "TypeError"),
+            ("SELECT '%(x)s'", "KeyError"),
+        ]
+    ),
+    *(
+        Situation(
+            "a revision fails",
+            f"{raised}.* in alembic/versions/.*, line 15",
+            f"fix the revision, then {SAME}",
+            revision(f"raise {raised}"),
+        )
+        for raised in ("KeyboardInterrupt", "RecursionError")
+    ),
     Situation(
         "a revision fails",
         r"relation .lost. does not exist in alembic/versions/.*_wrong_made_by_a_test.py, line 15; "

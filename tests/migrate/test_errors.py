@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
@@ -292,14 +293,74 @@ def test_what_needs_no_database_is_explained_by_app_migrate(stage: Stage, args: 
         assert done.returncode == 2
 
 
-@pytest.mark.parametrize("name", ["alembic.ini", "pyproject.toml"])
-def test_a_file_of_settings_that_cannot_be_read_is_named(stage: Stage, name: str) -> None:
+INI, MAKO = "alembic.ini", "alembic/script.py.mako"
+NEW = "revision -m x"
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "args", "cause"),
+    [
+        (INI, "", "garbage\n", "upgrade head", "line"),
+        ("pyproject.toml", "", "garbage\n", "upgrade head", "line"),
+        (INI, "timezone", "truncate_slug_length = x\ntimezone", "history", "invalid literal"),
+        (INI, "path_separator = os", "path_separator = x", "history", ".*path_separator"),
+        (INI, "script_location = %(here)s/alembic", "", "history", ".*'script_location' key"),
+        (INI, "(here)s/alembic", "(here)s/nowhere", "history", "Path doesn't exist"),
+        (INI, "UTC", "Mars", NEW, ".*timezone: Mars"),
+        (INI, "%%(slug)s", "%%(slugg)s", NEW, "KeyError.'slugg'"),
+        (INI, "hooks = ruff_check", "hooks = ruff", NEW, ".*ruff.type"),
+        (INI, "level = WARNING", "level = LOUD", "upgrade head", "Unknown level: 'LOUD'"),
+        (INI, "keys = root", "kees = root", "upgrade head", "KeyError.'keys'"),
+        (INI, "class = Stream", "class = Strem", "upgrade head", ".*StremHandler"),
+        (INI, "(sys.stderr,)", "(sys.stderr", "upgrade head", ".*never closed"),
+        (MAKO, "${create_date", "${nowhere", NEW, ".*rendering failed"),
+        (MAKO, "${imports if", "${imports", NEW, ".*script.py.mako"),
+    ],
+)
+def test_a_file_of_settings_that_cannot_be_read_is_named(
+    stage: Stage, name: str, old: str, new: str, args: str, cause: str
+) -> None:
     """By our command; `alembic` reads both before env.py, and prints what Python says."""
-    with file(name, "", "garbage\n")(stage):
-        done = run(stage.service)
-    cause, remedy = sentence(done)
-    assert re.fullmatch(f"invalid settings: {name}: .*line.*", cause)
+    with file(name, old, new)(stage):
+        done = run(stage.service, *args.split())
+    said, remedy = sentence(done)
+    assert re.match(f"invalid settings: {name}: .*{cause}", said), said
     assert (done.returncode, remedy) == (2, "fix that file")
+
+
+@pytest.mark.parametrize("args", ["upgrade head", "history"])
+@pytest.mark.parametrize(
+    "content", ["x = 1\n".encode("utf-16"), b"x = 1\0\n", b"x =" + b"-" * 10**5]
+)
+def test_a_file_that_is_no_python_is_named(stage: Stage, content: bytes, args: str) -> None:
+    """What Python raises of it differs between its releases."""
+    path = stage.service.versions / "20270101_0000_no_python.py"
+    path.write_bytes(content)
+    done = run(stage.service, *args.split())
+    assert "alembic/versions/20270101_0000_no_python.py" in sentence(done)[0], done
+    assert done.returncode in {2, 8}
+
+
+def test_a_reader_that_goes_away_is_no_bug_of_ours(stage: Stage, guide: Guide) -> None:
+    for number in range(200):
+        stage.service.add(f"r{number}", "op.execute('SELECT 1')")
+    process = stage.service.process("upgrade", "head", "--sql")
+    assert process.stdout
+    process.stdout.close()
+    assert process.stderr
+    with process.stderr as stream:
+        said = stream.read()
+    guide["a pipe such as `head` ended"].check(Done(process.wait(), "", said))
+
+
+def test_a_command_without_an_output_succeeds(stage: Stage) -> None:
+    command = [sys.executable, "-c", f"import os; os.close(1); os.execv({sys.executable!r}, "
+               f"[{sys.executable!r}, '-m', 'app.migrate'])"]  # fmt: skip
+    for _ in range(2):
+        subprocess.run(
+            command, check=True, cwd=stage.service.backend, env=stage.service.environment()
+        )
+    assert stage.service.version() == ["baseline"]
 
 
 def test_a_session_that_its_role_times_out_is_no_broken_network(stage: Stage) -> None:
@@ -338,6 +399,33 @@ def test_the_command_that_creates_the_database_survives_the_shell(stage: Stage) 
     words = shlex.split(remedy[remedy.index("docker compose exec") :])
     assert words[:-1] == ["docker", "compose", "exec", "postgres", "sh", "-c"]
     assert shlex.split(words[-1])[-1] == name
+
+
+COMMENTS = ["/* x */", "-- it's\n", "/* ' */", "/* /* ' */ */"]
+SECRETS = [
+    *(f"CREATE ROLE x PASSWORD {comment} '{PASSWORD}' NONSENSE" for comment in COMMENTS),
+    *(f"CREATE ROLE x PASSWORD{comment}$a${PASSWORD}$a$ NONSENSE" for comment in COMMENTS),
+    f"CREATE ROLE x ENCRYPTED PASSWORD E'\\'{PASSWORD}' NONSENSE",
+    f"CREATE ROLE x PASSWORD U&'{PASSWORD}' UESCAPE '!' NONSENSE",
+    f"CREATE ROLE x PASSWORD 'a'\n  '{PASSWORD}' NONSENSE",
+    f"CREATE ROLE x PASSWORD'{PASSWORD}' NONSENSE",
+    f"CREATE SUBSCRIPTION x CONNECTION 'host=h password={PASSWORD} x' NONSENSE",
+    f"CREATE SUBSCRIPTION x CONNECTION 'host=h password=''{PASSWORD} x'' ' NONSENSE",
+    f"CREATE SUBSCRIPTION x CONNECTION 'postgresql://h/d?password={PASSWORD}&x=1' NONSENSE",
+    f"CREATE USER MAPPING FOR x SERVER y OPTIONS (user 'u', \"password\" '{PASSWORD}') NONSENSE",
+    f"CREATE USER MAPPING FOR x SERVER y OPTIONS (ADD password '{PASSWORD}') NONSENSE",
+    f"SELECT dblink_connect('host=h sslpassword = {PASSWORD}') NONSENSE NONSENSE",
+    f'SELECT \'{{"password": "{PASSWORD}"}}\' NONSENSE NONSENSE',
+]
+
+
+def test_a_password_in_a_statement_is_hidden() -> None:
+    printable = template_module("app.migrate.errors").printable
+    for text in SECRETS:
+        for whole in (text, text[: text.index(PASSWORD) + 8]):  # it may have been cut off
+            shown = printable(whole)
+            assert PASSWORD[:8] not in shown, shown
+            assert shown.startswith(text[:12]), shown
 
 
 def test_control_characters_of_a_statement_do_not_reach_the_terminal(stage: Stage) -> None:

@@ -40,6 +40,7 @@ IN_A_TRANSACTION = {
     "a temporary table": "CREATE TEMPORARY TABLE hidden ()",
     "datestyle": "SET datestyle = 'SQL, DMY'",
 }
+BLOCK = "with op.get_context().autocommit_block():\n    op.execute('SELECT 1')"
 RELEASES = ["SELECT pg_advisory_unlock_all()", "DISCARD ALL"]
 
 
@@ -107,3 +108,44 @@ def test_the_statement_timeout_of_a_role_is_not_for_migrations(service: Service)
     service.add("slower", "op.execute('SELECT pg_sleep(0.5)')")
     url = given.render_as_string(hide_password=False)
     assert service.migrate(MIGRATION_DATABASE_URL=url).returncode == 10, "a URL has the last word"
+
+
+@pytest.mark.parametrize(
+    "commit",
+    [
+        "op.get_bind().commit()",
+        "op.execute('COMMIT')",
+        "op.execute('COMMIT'); op.execute('BEGIN')",
+        f"op.get_bind().commit()\n{BLOCK}",
+    ],
+)
+@pytest.mark.parametrize("last", ["", "op.execute('CREATE TABLE second ()')"])
+def test_what_a_revision_commits_itself_is_recorded(
+    service: Service, commit: str, last: str
+) -> None:
+    """Alembic by itself exits 0, and rolls back all that came after."""
+    service.add("commits", f"op.execute('CREATE TABLE first ()')\n{commit}\n{last}")
+    service.add("next", "op.execute('CREATE TABLE third ()')")
+    done = service.migrate()
+    assert done.returncode == 0, done
+    assert service.version() == ["next"]
+    rows = service.sql("SELECT revision FROM alembic_history ORDER BY id")
+    assert rows == [("baseline",), ("commits",), ("next",)]
+    for table in ["first", "third", *["second"] * bool(last)]:
+        assert service.sql("SELECT to_regclass(%s)::text", table) == [(table,)]
+
+
+def test_a_savepoint_may_be_rolled_back(service: Service) -> None:
+    upgrade = """
+        try:
+            with op.get_bind().begin_nested():
+                op.execute("SELEC")
+        except sa.exc.ProgrammingError:
+            op.execute("SAVEPOINT own; CREATE TABLE lost ()")
+            op.execute("ROLLBACK TO SAVEPOINT own")
+        op.execute("CREATE TABLE kept ()")
+        """
+    service.add("tries", upgrade)
+    done = service.migrate()
+    assert done.returncode == 0, done
+    assert service.sql("SELECT to_regclass('kept')::text") == [("kept",)]

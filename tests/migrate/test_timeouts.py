@@ -294,3 +294,26 @@ def until(service: Service, query: str) -> None:
     while not service.sql(query):
         assert time.monotonic() < deadline, query
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("words", "table"),
+    [
+        (["upgrade", "head"], "alembic_history"),
+        (["downgrade", "-1"], "items"),  # whose rows are counted before it
+    ],
+)
+def test_a_lock_on_what_we_read_ourselves_is_waited_for_too(
+    service: Service, words: list[str], table: str
+) -> None:
+    service.add("items", ITEMS)
+    service.add("nothing", "pass")
+    assert service.migrate("upgrade", "items" if words[0] == "upgrade" else "head").returncode == 0
+    with transaction(service.url, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE") as blocker:
+        running = service.start(*words, MIGRATION_LOCK_TIMEOUT="0.2")
+        while "trying again for" not in running.stderr():
+            assert running.is_running(), running.wait()
+            time.sleep(0.02)
+        blocker.commit()
+    done = running.wait()
+    assert done.returncode == 0, done

@@ -171,6 +171,7 @@ def test_a_socket_is_a_host(shop: Service, both: Ask, place: str, query: str) ->
         ("gssencmode=require", "gssencmode"),
         ("requirepeer=postgres", "requirepeer"),
         ("nonsense=1", "nonsense"),
+        ("sslpassword=hidden", "sslpassword"),  # any log of the URL would show it
         ("connect_timeout=soon", "connect_timeout"),
         ("prepared_statement_cache_size=none", "prepared_statement_cache_size"),
         ("sslcert=/nowhere.crt", "sslcert"),

@@ -67,15 +67,15 @@ def run_migrations_online() -> None:
         # commit nothing. Under the lock, no other migration changes what they read.
         take_lock(connection, settings.migration_lock_wait)
         set_lock_timeout(connection, settings.migration_lock_timeout)
-        recorder.begin(connection)
-        hooks = [recorder, guard(context, connection)]
         steps = in_clean_sessions(context, connection)
-        run_with_retries(
-            lambda: run_migrations(connection=connection, on_version_apply=hooks, fn=steps),
-            connection,
-            settings.migration_retry_wait,
-            recorder.may_go_on,
-        )
+
+        def run() -> None:
+            recorder.begin(connection)
+            hooks = [recorder, guard(context, connection)]
+            run_migrations(connection=connection, on_version_apply=hooks, fn=steps)
+
+        wait, may_go_on = settings.migration_retry_wait, recorder.may_go_on
+        run_with_retries(run, connection, wait, may_go_on)
         if not recorder.reverted:  # a downgrade may be removing them
             refuse_leftovers(connection)
         conclude(connection, recorder)

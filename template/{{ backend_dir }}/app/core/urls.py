@@ -14,7 +14,7 @@ FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 # asyncpg knows these too, but only in a connection string.
 IN_A_STRING = {
     *FILES, "application_name", "gsslib", "krbsrvname", "options", "passfile", "service",
-    "ssl_max_protocol_version", "ssl_min_protocol_version", "sslnegotiation", "sslpassword",
+    "ssl_max_protocol_version", "ssl_min_protocol_version", "sslnegotiation",
     "target_session_attrs",
 }  # fmt: skip
 # About the client's end of a connection: asyncpg takes none of these in a connection string.

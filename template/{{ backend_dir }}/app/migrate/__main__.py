@@ -1,6 +1,7 @@
 """`python -m app.migrate [arguments of alembic]`, by default `upgrade head`."""
 
 import gc
+import os
 import sys
 
 from app.migrate.signals import install
@@ -8,6 +9,7 @@ from app.migrate.signals import install
 
 def main(arguments: list[str]) -> int:
     """Run one Alembic command; the exit code is one of app.migrate.errors.ExitCode."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 (`>&-`)
     install()  # before anything that takes time is imported
     from app.migrate.fastpath import head_by_proof
 

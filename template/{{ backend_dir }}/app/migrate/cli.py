@@ -38,7 +38,7 @@ def command_line(*, traceback: bool) -> Generator[None]:
     with ended_by_signals():
         try:
             yield
-        except (Exception, SystemExit) as error:  # a revision may have called sys.exit
+        except BaseException as error:  # a revision may have called sys.exit
             problem = explain(error)
             if problem is None or traceback:
                 raise

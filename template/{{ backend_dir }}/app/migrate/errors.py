@@ -87,13 +87,15 @@ def problem(table: str, name: str, /, **values: object) -> Problem:
 
 # A statement may have been cut off within its quotes, so that their end may be missing.
 _SECRETS = [
+    # Where a comment ends, or an E'...' within it, is not to be known for sure.
+    (r"(password\"?\s*=?\s*(?:--|/\*)).*", r"\1 ***"),
     # In an EXECUTE, it may be anywhere in the rest of the statement, or in doubled quotes.
-    (r"(password\s*(?:%+\d*\$?[LIs]|'+\s*\|\|)).*", r"\1 ***"),
-    (r"(password\s*=?\s*)(?:E|U&)?''+(?=[^\s;,)']).*?(?:''+|\Z)", r"\1***"),
-    (r"(password\s*=?\s*(?:E|U&)?)'(?:[^'\\]|''|\\.)*'?", r"\1'***'"),
-    (r"(password\s*=?\s*)(\$\w*\$).*?(?:\2|\Z)", r"\1'***'"),
-    (r"(password\s+)\"[^\"]*\"?", r"\1'***'"),
-    (r"(password\s*=\s*)(?!')(?:[^\s'\"&]|'')+", r"\1***"),
+    (r"(password\"?\s*(?:%+\d*\$?[LIs]|'+\s*\|\|)).*", r"\1 ***"),
+    (r"(password\"?\s*=?\s*)(?:E|U&)?''+(?=[^\s;,)']).*?(?:''+|\Z)", r"\1***"),
+    (r"(password\"?\s*=?\s*(?:E|U&)?)'(?:[^'\\]|''|\\.)*'?(?:\s*'[^']*'?)*", r"\1'***'"),
+    (r"(password\"?\s*=?\s*)(\$\w*\$).*?(?:\2|\Z)", r"\1'***'"),
+    (r"(password\"?\s+)\"[^\"]*\"?", r"\1'***'"),
+    (r"(password\"?\s*[=:]\s*\"?)(?!')(?:[^\s'\"&]|'')+", r"\1***"),
     (r"(://[^\s:@/]*:)\S*@", r"\1***@"),
 ]
 

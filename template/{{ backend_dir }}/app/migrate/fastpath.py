@@ -27,9 +27,9 @@ BACKEND = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__fil
 SECRETS = "/run/secrets"  # as in app/core/config.py
 # SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs.
 SHIPPED = {
-    "alembic/env.py": "739ab3bfff8364752f1a7f7dee3d785c469712d688a0168249db897f0b1315d1",
+    "alembic/env.py": "01e9fd585ebad63e377e2afd3ba34006d3f8e74b3532f7faa3adb57ebf6c9419",
     "app/core/config.py": "58f98f34b8fccc68ca2b9ec76c57521f7d2b0d24d865206c405f3a95e9448a42",
-    "app/core/urls.py": "2878ffaba066ea5daf3bff264ecd6fe988be7bd0a38200018847151ae02ee76f",
+    "app/core/urls.py": "150566a4e41dcb2c6912eba905be1cd8332ef412cf1f75b70f972e340f23e936",
 }
 MARK = "At head, as checked by runs with these digests:"  # the comment on HISTORY_TABLE
 HEADS = ("head", "heads")

@@ -39,23 +39,28 @@ class Recorder:
         self._since = time.monotonic()
 
     def begin(self, connection: Connection) -> None:
-        """Create the table where it is missing, read the revisions, and name the edited ones.
+        """Once, create the table where it is missing, read the revisions, name the edited ones.
 
         `stamp` records those as they are now. Leaves no transaction open.
 
         Raises:
-            MigrationError: an id is too long for alembic_version.
+            MigrationError: there is no revision, or one has an id that cannot be.
         """
+        if self._texts:
+            return  # this is another attempt
         if not has_history(connection):
             connection.exec_driver_sql(SQL["create_history"])
+        applied = {row.revision: row.sha256 for row in connection.exec_driver_sql(SQL["applied"])}
         scripts = self.context.script
         folders = scripts.version_locations or [f"{scripts.dir}/versions"]
         files = [path.resolve() for folder in folders for path in Path(folder).rglob("*.py")]
-        self._texts = {str(path): path.read_bytes() for path in files}  # before they are loaded
-        applied = {row.revision: row.sha256 for row in connection.exec_driver_sql(SQL["applied"])}
+        # Before they are loaded.
+        self._texts = {str(path): path.read_bytes() for path in files if path.is_file()}
         options = self.context.config.cmd_opts
+        if not scripts.get_bases():
+            raise MigrationError(problem("revisions", "none"))
         for script in scripts.walk_revisions():
-            _refuse_long_id(connection, script)
+            _check_id(connection, script)
             recorded = applied.get(script.revision)
             if recorded is None or _is_same(self._texts.get(script.path, b""), recorded):
                 continue
@@ -97,13 +102,15 @@ class Recorder:
         connection.exec_driver_sql(SQL["record"], row)
 
 
-def _refuse_long_id(connection: Connection, script: Script) -> None:
-    """Before anything runs: Alembic would notice after the revision, and roll it back."""
-    length = len(script.revision)
+def _check_id(connection: Connection, script: Script) -> None:
+    """Before anything runs: Alembic would notice after the revision, and roll it back, or never."""
+    file, length = Path(script.path).name, len(script.revision)
+    if script.revision in {"", "head", "heads"} or not script.revision.isprintable():
+        wrong = problem("revisions", "unusable-id", file=file, id=repr(script.revision))
+        raise MigrationError(wrong)
     if length > 32:  # what alembic_version holds, where nobody widened it
         room = connection.exec_driver_sql(SQL["room_for_ids"]).scalar()
         if room and length > room:
-            file = Path(script.path).name
             raise MigrationError(problem("migrate", "long-id", file=file, length=length, room=room))
 
 

@@ -7,16 +7,19 @@ limit; `SET search_path` would put its tables elsewhere, and only if one run app
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext, MigrationStep
+from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionStep
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INERROR
 from sqlalchemy import Connection, event
 
 from app.migrate.connect import SETTINGS
 from app.migrate.errors import MigrationError, problem
 from app.migrate.queries import SQL
 
+_ROLLBACK = re.compile(r"\s*(ROLLBACK|ABORT)\b(?!.*\b(TO|PREPARED)\b)", re.IGNORECASE)
 Steps = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
 
 # These let readers and writers pass while they wait, and a timeout would leave an invalid index.
@@ -48,10 +51,30 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
     """The steps of this command (`fn`), each in a clean session that holds the migration lock."""
     steps: Steps = context.context_opts["fn"]
 
-    def then_clean(function: Callable[..., Any]) -> Callable[..., None]:
+    def then_clean(step: RevisionStep, migration: MigrationContext) -> Callable[..., None]:
+        function, file = step.migration_fn, Path(step.revision.path).name
+
+        def refuse_rollback(*_: Any) -> None:
+            raise MigrationError(problem("migrate", "ended-transaction", file=file))
+
+        def refuse_statement(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if _ROLLBACK.match(statement):
+                refuse_rollback()
+
+        listeners = {"rollback": refuse_rollback, "before_cursor_execute": refuse_statement}
+
         @wraps(function)  # Alembic logs its name
         def run(**arguments: Any) -> None:
-            function(**arguments)
+            for name, listener in listeners.items():
+                event.listen(connection, name, listener)
+            try:
+                function(**arguments)
+            finally:
+                for name, listener in listeners.items():
+                    event.remove(connection, name, listener)
+            if connection.closed:
+                refuse_rollback()
+            _begin_again(connection, migration, file)
             _clean(connection)  # before Alembic updates its table: in another role it might not
 
         return run
@@ -59,10 +82,28 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
     def clean_steps(heads: Any, migration: MigrationContext) -> Iterator[MigrationStep]:
         _clean(connection)  # a failed attempt may have left something
         for step in steps(heads, migration):
-            step.migration_fn = then_clean(step.migration_fn)
+            if isinstance(step, RevisionStep):
+                step.migration_fn = then_clean(step, migration)
             yield step
 
     return clean_steps
+
+
+def _begin_again(connection: Connection, migration: MigrationContext, file: str) -> None:
+    """Where a revision has committed, what Alembic updates is in a transaction of its own.
+
+    Raises:
+        MigrationError: a statement of the revision failed, and it went on.
+    """
+    driver: Any = connection.connection.driver_connection
+    status = driver.info.transaction_status
+    if status == TRANSACTION_STATUS_INERROR:
+        raise MigrationError(problem("migrate", "swallowed", file=file))
+    # commit() is known to SQLAlchemy, and COMMIT to the server alone.
+    is_same = connection.get_transaction() is migration._transaction
+    if not is_same or status == TRANSACTION_STATUS_IDLE:
+        connection.commit()
+        migration._transaction = connection.begin()
 
 
 def _clean(connection: Connection) -> None:
