@@ -136,6 +136,7 @@ BAD = [
     ("postgres_version", "16", "Invalid choice"),
     ("ci", "gitlab", "Invalid choice"),
     ("api", "flask", "Invalid choice"),
+    ("deploy", "swarm", "Invalid choice"),
 ]
 
 
@@ -333,7 +334,8 @@ def test_what_each_option_costs_is_printed(
     least = rendered(ci="none")
     kinds = ("", r"\.py$", "/app/")
     said = "lines: {} with all options off, {} of Python".format(*(lines(least, k) for k in kinds))
-    for name, value in {"ci": "github", "api": "fastapi"}.items():
+    options = {"ci=github", "api=fastapi", "deploy=compose", "deploy=kubernetes"}
+    for name, value in (option.split("=") for option in sorted(options)):
         project = rendered(**{"ci": "none", name: value})
         cost = [lines(project, kind) - lines(least, kind) for kind in kinds]
         said += f"; {name}={value}: {cost[0]} more, {cost[1]} of Python"
@@ -376,8 +378,9 @@ def test_no_file_of_the_template_is_ignored_by_git() -> None:
 
 
 def test_no_jinja_is_left_over(rendered: Render) -> None:
-    for backend_dir, api in product(SHAPES, ["fastapi", "none"]):
-        for path, content in rendered(backend_dir=backend_dir, api=api).files().items():
+    options = [{}, {"api": "fastapi", "deploy": "compose"}, {"deploy": "kubernetes"}]
+    for backend_dir, more in product(SHAPES, options):
+        for path, content in rendered(backend_dir=backend_dir, **more).files().items():
             assert not re.search(r"\{[{%#]|\.jinja$", path)
             asked = "|".join([*QUESTIONS, "_copier"])
             assert not re.search(rf"\{{%-? |\{{\{{-? *({asked})".encode(), content), path
@@ -531,6 +534,7 @@ def test_every_question_can_be_answered_by_a_beginner() -> None:
         "db_name",
         "ci",
         "api",
+        "deploy",
     }
     for name, question in QUESTIONS.items():
         assert question["help"], name
