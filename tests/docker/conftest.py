@@ -188,6 +188,7 @@ def new_service(
         gid: int | None = None,
         folder: str = "demo-shop",
         mask: int = 0o022,
+        environment: dict[str, str] | None = None,
         **answers: str,
     ) -> Generator[Service]:
         uid = os.geteuid() if uid is None else uid
@@ -204,7 +205,7 @@ def new_service(
             path.chmod(path.stat().st_mode & ~mask)
             os.chown(path, uid, gid)
         project = Project(place / folder, source.answers)
-        service = Service(engine, project, name, free_port(), uid, gid, home)
+        service = Service(engine, project, name, free_port(), uid, gid, home, environment or {})
         try:
             if not engine.images.list(f"{source.answers['project_slug']}-backend"):
                 service.compose("build", "migrate")  # else the first `run` would print its progress

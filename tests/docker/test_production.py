@@ -1,0 +1,228 @@
+"""compose.production.yaml, booted once: each line of its hardening is looked at from the inside."""
+
+import json
+import time
+from collections.abc import Generator
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from tests._kit.guide import follow
+from tests._kit.support import free_port
+from tests.docker.conftest import PATIENCE, NewService, Service
+
+PASSWORDS = {
+    "postgres": "p'ss\\ \"w$ord",
+    "owner": "%41; DROP :'owner' --",
+    "application": "`id` $HOME é/@:?#",
+    "read_only": " spaces ",
+}
+LOOK = r"""
+import json, os, pathlib, socket
+def attempt(action):
+    try:
+        action()
+    except OSError as error:
+        return type(error).__name__ + " " + str(error.errno)
+    return "done"
+status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
+with open("/proc/1/environ", "rb") as file:
+    first = file.read().decode()
+found = {
+    "uid": os.getuid(),
+    "capabilities": {status[name].strip() for name in ("CapPrm", "CapEff", "CapBnd")},
+    "no_new_privileges": status["NoNewPrivs"].strip(),
+    "seccomp": status["Seccomp"].strip(),
+    "writes": [attempt(pathlib.Path(f"{place}/x").touch) for place in ("", "/srv", "/var/tmp")],
+    "tmp": attempt(pathlib.Path("/tmp/x").touch),
+    "chown": attempt(lambda: os.chown("/tmp/x", 0, 0)),
+    "setuid": attempt(lambda: os.setuid(0)),
+    "secrets": sorted(os.listdir("/run/secrets")),
+    "docker": os.path.exists("/var/run/docker.sock"),
+    "init": open("/proc/1/comm").read().strip(),
+    "environment": first,
+    "outside": attempt(lambda: socket.create_connection(("postgres", 5432), 5).close()),
+}
+found["capabilities"] = sorted(found["capabilities"])
+print(json.dumps(found))
+"""
+
+
+def write_secrets(shop: Service) -> None:
+    """Others than those of the guide, which have no odd character."""
+    for name, password in PASSWORDS.items():
+        file = shop.path / "secrets" / f"{name}_password"
+        assert len(file.read_text()) == 49, "the guide has made one"
+        file.write_text(f"{password}\n", "utf-8")
+
+
+def type_guide(shop: Service, begin: str, end: str) -> int:
+    """Type DEPLOY.md, from the words `begin` to the words `end`."""
+    text = (shop.path / "DEPLOY.md").read_text("utf-8")
+    text = text.partition(begin)[2].partition(end)[0]
+    return follow(text, shop.path, shop.project.backend, shop.caller["env"])
+
+
+@pytest.fixture(scope="module")
+def shop(new_service: NewService, slug: str) -> Generator[Service]:
+    """An application in production."""
+    environment = {
+        "COMPOSE_FILE": "compose.production.yaml",
+        "IMAGE": f"{slug}-production",
+        "VERSION": "1.2.3",
+        "REVISION": "0123abc",
+        "API_PORT": str(free_port()),
+    }
+    answers = {"api": "fastapi", "deploy": "compose", "project_slug": f"{slug}-api"}
+    with new_service(environment=environment, **answers) as service:
+        refused = service.compose("up", "--wait", "--detach", status=1)
+        assert "secrets" in refused.stderr, "it starts without passwords"
+        type_guide(service, "## One machine", "The server takes")
+        write_secrets(service)
+        type_guide(service, "The server takes", "Each release")
+        yield service
+        service.compose("down", "--volumes", "--timeout", "1")
+        service.execute("docker", "image", "rm", "--force", f"{slug}-production:1.2.3")
+
+
+def inside(shop: Service, service: str, *words: str) -> str:
+    """What a command prints in its container."""
+    return shop.compose("exec", "-T", service, *words).stdout
+
+
+def host_config(shop: Service, service: str) -> dict[str, Any]:
+    """What the engine was told."""
+    config: dict[str, Any] = shop.container(service).attrs["HostConfig"]
+    return config
+
+
+def health(shop: Service) -> int:
+    """The application's answer."""
+    with urlopen(f"http://127.0.0.1:{shop.environment['API_PORT']}/health/ready") as response:
+        return int(response.status)
+
+
+def psql(shop: Service, statement: str) -> str:
+    """By the administrator, in the server's container."""
+    name = shop.database
+    return inside(shop, "postgres", "psql", "-XAt", "-U", "postgres", "-d", name, "-c", statement)
+
+
+def test_the_application_has_no_right_that_it_does_not_need(shop: Service) -> None:
+    assert health(shop) == 200
+    found = json.loads(inside(shop, "api", "python", "-c", LOOK))
+    assert found["uid"] == 10001
+    assert found["capabilities"] == ["0" * 16]
+    assert (found["no_new_privileges"], found["seccomp"]) == ("1", "2")
+    assert found["writes"] == ["OSError 30"] * 3  # a read-only file system
+    assert found["tmp"] == "done"
+    assert found["chown"] == found["setuid"] == "PermissionError 1"
+    assert found["secrets"] == ["application_password"]
+    assert not found["docker"]
+    assert found["init"] in {"docker-init", "tini"}
+    assert found["outside"] == "done"
+    for password in PASSWORDS.values():
+        assert password not in found["environment"]
+
+
+@pytest.mark.parametrize("service", ["api", "migrate", "postgres"])
+def test_every_container_is_confined(shop: Service, service: str) -> None:
+    config = host_config(shop, service)
+    assert config["ReadonlyRootfs"]
+    assert config["CapDrop"] == ["ALL"]
+    assert not config["CapAdd"]
+    assert config["SecurityOpt"] == ["no-new-privileges:true"]
+    assert not config["Privileged"]
+    assert 0 < config["PidsLimit"] <= 1024
+    assert 0 < config["Memory"] <= 2 * 1024**3
+    assert config["PidMode"] == ""
+    assert config["IpcMode"] == "private"
+    assert config["Init"]
+    assert config["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "5"}
+    restart = {"api": "unless-stopped", "postgres": "unless-stopped", "migrate": "no"}
+    assert config["RestartPolicy"]["Name"] == restart[service]
+    mounts = shop.container(service).attrs["Mounts"]
+    bound = {mount["Destination"]: mount["RW"] for mount in mounts if mount["Type"] == "bind"}
+    secret = {"api": {"application"}, "migrate": {"owner"}, "postgres": PASSWORDS.keys()}[service]
+    expected = {f"/run/secrets/{name}_password": False for name in secret}
+    if service == "postgres":
+        expected["/docker-entrypoint-initdb.d/roles.sql"] = False
+    assert bound == expected
+
+
+def test_the_server_is_nobodys_but_the_networks(shop: Service) -> None:
+    assert not host_config(shop, "postgres")["PortBindings"]
+    assert inside(shop, "postgres", "id", "-un") == "postgres\n"
+    assert "CapEff:\t0000000000000000" in inside(shop, "postgres", "cat", "/proc/self/status")
+    [(port, [published])] = host_config(shop, "api")["PortBindings"].items()
+    assert (port, published["HostIp"]) == ("8000/tcp", "127.0.0.1")
+    networks = shop.container("postgres").attrs["NetworkSettings"]["Networks"]
+    assert set(networks) == {f"{shop.name}_database"}
+    assert shop.engine.networks.get(f"{shop.name}_database").attrs["Internal"]
+    image = shop.container("api").attrs["Image"]
+    elsewhere = shop.execute(
+        "docker", "run", "--rm", "--network", f"{shop.name}_default", image, "python", "-c",
+        "import socket; socket.create_connection(('postgres', 5432), 3)",
+    )  # fmt: skip
+    assert "gaierror" in elsewhere.stderr
+
+
+def test_the_roles_are_split(shop: Service) -> None:
+    health(shop)
+    role = f"{shop.project.answers['project_slug']}_".replace("-", "_")
+    who = "SELECT DISTINCT usename FROM pg_stat_activity WHERE client_addr IS NOT NULL"
+    assert psql(shop, who) == f"{role}application\n"
+    assert psql(shop, "SELECT DISTINCT role FROM alembic_history") == f"{role}owner\n"
+    owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'alembic_version'"
+    assert psql(shop, owner) == f"{role}owner\n"
+    for name in ("owner", "application", "read_only"):
+        connect = "import psycopg2, os; psycopg2.connect(host='postgres', password=os.environ['X'],"
+        connect += f" user='{role}{name}', dbname='{shop.database}')"
+        for password, works in ((PASSWORDS[name], True), ("development-only", False)):
+            words = ["exec", "-T", "-e", f"X={password}", "api", "python", "-c", connect]
+            done = shop.compose(*words, status=None)
+            assert (done.returncode == 0) == works, done.stderr
+            assert works or "password authentication failed" in done.stderr
+
+
+def test_no_secret_is_in_an_image_a_log_or_an_inspection(shop: Service) -> None:
+    image = f"{shop.environment['IMAGE']}:1.2.3"
+    texts = [
+        json.dumps(shop.engine.images.get(image).attrs),
+        json.dumps(shop.engine.images.get(image).history()),
+        shop.compose("config").stdout,
+        shop.compose("logs").stdout,
+        *(json.dumps(shop.container(name).attrs) for name in ("api", "migrate", "postgres")),
+    ]
+    for text in texts:
+        assert len(text) > 100
+        for password in PASSWORDS.values():
+            assert password.strip() not in text
+            assert json.dumps(password)[1:-1] not in text
+    labels = shop.engine.images.get(image).labels
+    assert labels["org.opencontainers.image.version"] == "1.2.3"
+    assert labels["org.opencontainers.image.revision"] == "0123abc"
+    assert labels["org.opencontainers.image.title"] == shop.project.answers["project_slug"]
+
+
+def test_it_asks_for_a_version(shop: Service) -> None:
+    done = shop.compose("config", env={"VERSION": ""}, status=1)
+    assert "set VERSION to the release" in done.stderr
+
+
+def test_it_comes_back_by_itself(shop: Service) -> None:
+    shop.compose("exec", "-T", "api", "sh", "-c", "kill -9 -1", status=None)
+    deadline = time.monotonic() + PATIENCE
+    while not shop.container("api").attrs["RestartCount"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_the_next_release_and_a_restore_are_as_the_guide_says(shop: Service) -> None:
+    psql(shop, "CREATE TABLE kept AS SELECT 1")
+    assert type_guide(shop, "Each release", "To restore") == 4
+    psql(shop, "DROP TABLE kept")
+    assert type_guide(shop, "To restore", "Copy `backups/`") == 6
+    assert health(shop) == 200
+    assert psql(shop, "SELECT count(*) FROM kept") == "1\n"
