@@ -12,7 +12,7 @@ from alembic.script import Script
 
 from app.migrate.errors import MIGRATE
 from testing.databases import BACKEND
-from testing.revisions import revisions, scripts, shorten
+from testing.revisions import revisions, scripts, shorten, unreleased
 
 # Messages that say nothing.
 EMPTY = re.compile(r"(?i)|empty message|revision|migration|changes?|updates?|fix|wip|test")
@@ -34,7 +34,7 @@ def test_every_file_in_versions_is_a_revision() -> None:
 
 
 def test_file_names_have_date_id_and_message() -> None:
-    fail_if(problem for script in revisions() for problem in problems_of_name(script))
+    fail_if(problem for script in unreleased() for problem in problems_of_name(script))
 
 
 def fail_if(problems: Iterator[str]) -> None:
@@ -57,13 +57,13 @@ def problems_of_name(script: Script) -> Iterator[str]:
     if EMPTY.fullmatch(script.doc.strip(" .")):
         yield f"{place}:1: its docstring does not say what it does"
     for parent in scripts().get_revisions(script._versioned_down_revisions):
-        if parent and (older := Path(parent.path).name)[:13] > name[:13]:
+        if parent in unreleased() and (older := Path(parent.path).name)[:13] > name[:13]:
             yield f"{place}: its date is before that of {older}"
 
 
 def test_revisions_do_not_import_the_application() -> None:
     """A revision must do the same in a year, when the models have changed."""
-    fail_if(problem for script in revisions() for problem in imports_of_the_application(script))
+    fail_if(problem for script in unreleased() for problem in imports_of_the_application(script))
 
 
 def imports_of_the_application(script: Script) -> Iterator[str]:

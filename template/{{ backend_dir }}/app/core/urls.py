@@ -47,7 +47,7 @@ def parse(name: str, text: str) -> URL:
         _list_hosts(query)
         # An @ elsewhere is one of the password's, whose end no message may show.
         usable = url.database and "@" not in f"{url.host}{url.database}" and "%00" not in text
-        usable = usable and url.get_backend_name() in {"postgres", "postgresql"}
+        usable = usable and url.port != 0 and url.get_backend_name() in {"postgres", "postgresql"}
     except (ArgumentError, ValueError, TypeError):
         usable = False
     if not usable:

@@ -29,7 +29,7 @@ SECRETS = "/run/secrets"  # as in app/core/config.py
 SHIPPED = {
     "alembic/env.py": "01e9fd585ebad63e377e2afd3ba34006d3f8e74b3532f7faa3adb57ebf6c9419",
     "app/core/config.py": "58f98f34b8fccc68ca2b9ec76c57521f7d2b0d24d865206c405f3a95e9448a42",
-    "app/core/urls.py": "150566a4e41dcb2c6912eba905be1cd8332ef412cf1f75b70f972e340f23e936",
+    "app/core/urls.py": "a96b301a9eff2f1645804b7f83278623c293293c5a7b819742fd8d17b2682539",
 }
 MARK = "At head, as checked by runs with these digests:"  # the comment on HISTORY_TABLE
 HEADS = ("head", "heads")
