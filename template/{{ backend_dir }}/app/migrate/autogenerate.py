@@ -5,7 +5,9 @@ Imported only where models are compared.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from importlib import import_module
+from itertools import accumulate
 from typing import Any
 
 import alembic_postgresql_enum as enums
@@ -29,8 +31,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import ARRAY, TypeDecorator
 
 from app.core import autogenerate as yours
-from app.migrate.comparison import Statements, compare
+from app.migrate.comparison import ByHand, Comparison, Statements, schemas
 from app.migrate.queries import HISTORY_TABLE
+from app.migrate.trial import try_out
 
 # Partitions, and what extensions own: no model has them.
 _LEFT_ALONE = """
@@ -39,6 +42,10 @@ _LEFT_ALONE = """
     LEFT JOIN pg_class c ON c.oid = objid AND classid = 'pg_class'::regclass
     LEFT JOIN pg_type t ON t.oid = objid AND classid = 'pg_type'::regclass WHERE deptype = 'e'
 """
+_PLUGINS = [
+    "alembic.autogenerate.*",
+    *(f"~alembic.autogenerate.{it}" for it in ("types", "defaults")),
+]
 _PARTS = (ops.CreateIndexOp, ops.DropIndexOp, ops.AddConstraintOp, ops.DropConstraintOp)
 _RANKS = {CreateEnumOp: 1, AddEnumValuesOp: 2.5, SyncEnumValuesOp: 2.5, DropEnumOp: 7}
 
@@ -52,7 +59,7 @@ def include_name(name: str | None, kind: str, _parents: Any) -> bool:
     if kind == "schema":
         from app.core.database import Base
 
-        return name in {None, *(table.schema for table in Base.metadata.tables.values())}
+        return name in schemas(Base.metadata)
     return not (kind == "table" and name == HISTORY_TABLE)
 
 
@@ -70,10 +77,8 @@ def comparing(connection: Connection) -> dict[str, Any]:
         "include_name": lambda name, *more: name not in left and include_name(name, *more),
         "include_object": include_object,
         "include_schemas": True,  # those of the models
-        "compare_type": False,
-        "compare_server_default": False,
         "render_item": render_item,
-        "autogenerate_plugins": ["alembic.autogenerate.*", "app.migrate"],
+        "autogenerate_plugins": [*_PLUGINS, "app.migrate"],
         **yours.OPTIONS,
     }
 
@@ -87,16 +92,19 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | bool | N
         return None
     if kind == "server_default" and isinstance(getattr(item, "arg", None), str):
         return repr(item.arg)  # Alembic takes the quotes off its ends
-    if kind != "type" or (isinstance(item, TypeDecorator) and _module(item) == "sqlalchemy"):
+    package = type(item).__module__.partition(".")[0]
+    if kind != "type" or (isinstance(item, TypeDecorator) and package == "sqlalchemy"):
         return False
-    if isinstance(item, TypeDecorator):  # no import of the application, and no repr() that fails
+    if package not in ("app", "sqlalchemy") and (code := _imported(item, context)):
+        return code
+    if isinstance(item, TypeDecorator):
         impl = item.load_dialect_impl(context.dialect)
         known = (it for it in type(impl).__mro__ if getattr(postgresql, it.__name__, None) is it)
         return str(render._repr_type(impl.adapt(next(known, type(impl))), context))
     if isinstance(item, Enum) and not item.native_enum:
         return f"sa.String(length={item.length})"  # its CHECK is written on its own
     made = isinstance(item, Enum | postgresql.DOMAIN)  # by a statement of its own
-    if made or isinstance(item, ARRAY) or _module(item) == "app":
+    if made or isinstance(item, ARRAY) or package != "sqlalchemy":
         context.imports.add("from sqlalchemy.dialects import postgresql")
     schema = f", schema={item.schema!r}" if made and item.schema else ""
     if isinstance(item, Enum):
@@ -108,17 +116,29 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | bool | N
     if isinstance(item, ARRAY):
         of = render._repr_type(item.item_type, context)
         return f"postgresql.ARRAY({of}, dimensions={item.dimensions})"
-    if _module(item) == "app":  # of a name that is not quoted
-        name = f"sa.quoted_name({item.get_col_spec()!r}, quote=False)"
-        return f"postgresql.DOMAIN({name}, sa.Text(), create_type=False)"
-    if _module(item) == "sqlalchemy":
+    if package == "sqlalchemy":
         return False
-    context.imports.add(f"import {type(item).__module__}")
-    return f"{type(item).__module__}.{item!r}"
+    name = item.compile(context.dialect)  # not quoted
+    return f"postgresql.DOMAIN(sa.quoted_name({name!r}, quote=False), sa.Text(), create_type=False)"
 
 
-def _module(item: Any) -> str:
-    return type(item).__module__.partition(".")[0]
+def _imported(item: Any, context: AutogenContext) -> str | None:
+    """A package's type by its import, where what repr() says makes the same."""
+    kind: Any = type(item)
+    if isinstance(item, TypeDecorator) and kind.__repr__ is not TypeDecorator.__repr__:
+        return None  # it may show the key of an encrypted column
+    modules = accumulate(kind.__module__.split("."), "{}.{}".format)
+    public = (it for it in modules if getattr(import_module(it), kind.__name__, None) is kind)
+    scope: dict[str, Any] = {}
+    try:
+        code = f"{(module := next(public))}.{item!r}"
+        exec(f"import {module}\nsame = {code}", scope)  # noqa: S102 (what is written)
+        if scope["same"].compile(context.dialect) != item.compile(context.dialect):
+            return None
+    except Exception:
+        return None  # repr() has other arguments than __init__()
+    context.imports.add(f"import {module}")
+    return code
 
 
 def _is_late(item: Constraint) -> bool:
@@ -133,8 +153,13 @@ def _escaped(sql: str) -> str:
 
 @render.renderers.dispatch_for(Statements)
 def _render_statements(_context: AutogenContext, op: Statements) -> list[str]:
-    lines = [f"op.execute({_escaped(sql)!r})" for sql in op.do]
-    return [f"pass  # by hand: {op.by_hand}"] if op.by_hand else lines
+    return [f"op.execute({_escaped(sql)!r})" for sql in op.do]
+
+
+@render.renderers.dispatch_for(ByHand)
+def _render_by_hand(context: AutogenContext, op: ByHand) -> list[str]:
+    code = "\n".join(render.render_op(context, op.refused)) if op.refused else ""
+    return [f"pass  # by hand: {op.why}", *(f"# {line}" for line in code.splitlines())]
 
 
 @render.renderers.dispatch_for(AddEnumValuesOp, replace=True)
@@ -171,23 +196,45 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
     """Put what the server says in the place of what Alembic found, and all in order."""
     metadata: Any = context.metadata
     assert context.connection
-    statements, failure = compare(context.connection, metadata, _late_names(context, upgrade))
-    if failure:
-        statements.append(Statements(9, [], [], f"not all could be compared: {failure}"))
-    default = context.dialect.default_schema_name
-    created = [op for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
+    comparison = Comparison(context.connection, metadata, _late_names(context, upgrade))
+    theirs, default = [*upgrade.ops], context.dialect.default_schema_name
+    created = [op for op in theirs if isinstance(op, ops.CreateTableOp)]
     new = {(op.schema or default, op.table_name) for op in created}
-    for it in upgrade.ops if not failure else ():
+    for it in theirs if not comparison.failure else ():
         if isinstance(it, ops.ModifyTableOps) and (it.schema or default, it.table_name) not in new:
             it.ops = [op for op in it.ops if not isinstance(op, _PARTS)]
         if isinstance(it, ops.ModifyTableOps):
             it.ops.sort(key=_is_dropped_last)
-    upgrade.ops = sorted(
-        [*upgrade.ops, *statements],
-        key=lambda op: op.rank if isinstance(op, Statements) else _RANKS.get(type(op), 3),
-    )
+    if comparison.failure:
+        theirs.append(ByHand(f"not all could be compared: {comparison.failure}"))
+
+    def plan(aside: Collection[str] = ()) -> list[ops.MigrateOperation]:
+        remade, own = comparison.remade(aside), list[Any]()
+        for it in theirs:
+            if isinstance(it, ops.CreateTableOp) and it.table_name in aside:
+                for key in (key for key in it.columns if isinstance(key, ForeignKeyConstraint)):
+                    key.info["late"] = True
+                    comparison.late.add(str(final_name(key, context.dialect)))
+            if isinstance(it, ops.ModifyTableOps):
+                names = it.schema, it.table_name
+                kept = [
+                    op
+                    for op in it.ops
+                    if not isinstance(op, ops.AlterColumnOp)
+                    or not comparison.is_remade(remade, *names, op.column_name)
+                ]
+                own.append(ops.ModifyTableOps(it.table_name, kept, schema=it.schema))
+            else:
+                own.append(it)
+        found = comparison.operations(comparison.old, comparison.new, remade)
+        return sorted(
+            [*own, *comparison.first, *found],
+            key=lambda op: getattr(op, "rank", _RANKS.get(type(op), 3)),
+        )
+
+    upgrade.ops = plan()
     _as_they_are(context.migration_context.impl)
-    _say_at_the_end(context, [*_notes(context, upgrade)])
+    _try_at_the_end(context, comparison, plan)
     return PriorityDispatchResult.CONTINUE
 
 
@@ -234,40 +281,39 @@ def _as_they_are(impl: Any) -> None:
 
 def _notes(context: AutogenContext, upgrade: ops.UpgradeOps) -> Iterator[str]:
     """What nobody can know who sees the models alone, one line each."""
-    renames: list[tuple[Any, Any, str]] = []
-    dropped = [f"table {op.table_name}" for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
-    created = [f"table {op.table_name}" for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
-    renames += zip(dropped, created, ["op.rename_table({!r}, {!r})"] * len(dropped), strict=False)
+    gone = [op.table_name for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
+    come = [op.table_name for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
+    renames = [("table", gone, come, "op.rename_table({!r}, {!r})")]
     for op in upgrade.ops:
-        if isinstance(op, Statements) and op.by_hand:
-            yield f"by hand: {op.by_hand}"
-        elif isinstance(op, SyncEnumValuesOp):
-            gone = [f"value {it}" for it in op.old_values if it not in op.new_values]
-            come = [f"value {it}" for it in op.new_values if it not in op.old_values]
+        if isinstance(op, SyncEnumValuesOp):
+            gone = [it for it in op.old_values if it not in op.new_values]
+            come = [it for it in op.new_values if it not in op.old_values]
             sql = f'op.execute("ALTER TYPE {_sql_name(op, context)} RENAME VALUE {{!r}} TO {{!r}}")'
-            renames += zip(gone, come, [sql] * len(gone), strict=False)
+            renames.append(("value", gone, come, sql))
         elif isinstance(op, ops.ModifyTableOps):
-            gone = [f"column {it.column_name}" for it in op.ops if isinstance(it, ops.DropColumnOp)]
+            gone = [it.column_name for it in op.ops if isinstance(it, ops.DropColumnOp)]
             new = [it.column for it in op.ops if isinstance(it, ops.AddColumnOp)]
             code = f"op.alter_column({op.table_name!r}, {{!r}}, new_column_name={{!r}})"
-            names = [f"column {it.name}" for it in new]
-            renames += zip(gone, names, [code] * len(gone), strict=False)
+            renames.append(("column", gone, [it.name for it in new], code))
             for it in new:
                 if not (it.nullable or it.server_default):
                     yield f"{op.table_name}.{it.name} requires a value, and fails where rows are"
-    for old, new_name, code in renames:
-        written = code.format(*(it.partition(" ")[2] for it in (old, new_name)))
-        yield f"drops {old} and adds {new_name}: if this is a rename, write {written}"
+    for what, gone, come, code in renames:
+        for old, now in zip(gone, come, strict=False):
+            written = code.format(old, now)
+            yield f"drops {what} {old} and adds {what} {now}: if this is a rename, write {written}"
 
 
-def _say_at_the_end(context: AutogenContext, lines: list[str]) -> None:
-    """After the file has been written; `check` writes none."""
+def _try_at_the_end(context: AutogenContext, comparison: Comparison, plan: Any) -> None:
+    """Before the file is written, and say what is left to do; `check` writes none."""
     revision = context.opts["revision_context"]
     generate = revision.generate_scripts
 
     def generate_and_say() -> Iterator[Any]:
+        script = revision.generated_revisions[-1]
+        lines = try_out(context, script, comparison, plan)
         yield from generate()
-        for line in lines:
+        for line in [*lines, *_notes(context, script.upgrade_ops)]:
             revision.config.print_stdout("%s", line)
 
     revision.generate_scripts = generate_and_say

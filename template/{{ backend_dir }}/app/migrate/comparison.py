@@ -6,52 +6,83 @@ what it has of both. Nothing is locked, and nothing stays.
 """
 
 import re
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from alembic.operations import ops
-from sqlalchemy import Connection, MetaData, inspect, text
+from sqlalchemy import Connection, MetaData, Table, inspect, text
 from sqlalchemy.exc import CompileError, DBAPIError
 from sqlalchemy.schema import CreateSchema
 
 _DEFINITIONS = text(Path(__file__).with_name("definitions.sql").read_text(encoding="utf-8"))
-_AVAILABLE = "SELECT FROM pg_available_extensions WHERE name = :name AND installed_version IS NULL"
+_AVAILABLE = text(
+    "SELECT FROM pg_available_extensions WHERE name = :name AND installed_version IS NULL"
+)
 # The server writes `name IN ('a', 'b')` in a form that it would write otherwise the next time.
 _IN = re.compile(r'("[^"]+"|\w+)::text (= ANY|<> ALL) \(ARRAY\[([^]]*)\](?:::text\[\])?\)')
 # In the order in which they are made; they are dropped the other way round.
 _KINDS = [
     *("schema", "extension", "domain", "sequence", "persistence", "option", "type", "number"),
-    *("numbers", "default", "constraint", "index", "foreign key"),
+    *("numbers", "default", "generated", "constraint", "index", "foreign key"),
 ]
 _BEFORE_TABLES = _KINDS[:4]
+_OF_COLUMNS = ("type", "number", "numbers", "default", "generated")
 
-# (kind, table, name) -> definition, statements that make it, and that drop it
-Facts = dict[tuple[str, str, str], tuple[str, list[str], list[str]]]
+_REMADE = _KINDS[-4:]  # from what they use
+
+
+class Fact(NamedTuple):
+    """What the server says of one thing, statements, and `table.name` of what it uses."""
+
+    definition: str = ""
+    make: Sequence[str] = ()
+    drop: Sequence[str] = ()
+    uses: frozenset[str] = frozenset()
+
+
+Facts = dict[tuple[str, str, str], Fact]  # by kind, table and name
 
 
 class Statements(ops.MigrateOperation):
-    """SQL and what reverts it, or what is left to do by hand; those of a low rank come first."""
+    """SQL and what reverts it; those of a low rank come first, and Alembic's own have 3."""
 
-    def __init__(self, rank: float, do: list[str], undo: list[str], by_hand: str = "") -> None:
-        self.rank, self.do, self.undo, self.by_hand = rank, do, undo, by_hand
+    def __init__(self, rank: float, do: Sequence[str], undo: Sequence[str], of: str = "") -> None:
+        self.rank, self.do, self.undo, self.of = rank, do, undo, of
 
     def reverse(self) -> "Statements":
         """The other way round."""
-        return Statements(self.rank, self.undo, self.do, self.by_hand)
+        return Statements(self.rank, self.undo, self.do, self.of)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """What `check` shows of it."""
-        return ("by hand", self.by_hand) if self.by_hand else ("execute", "; ".join(self.do))
+        return ("execute", "; ".join(self.do))
 
 
-def dropped(kind: str, do: list[str], undo: list[str]) -> Statements:
-    """Before Alembic's own operations, whose rank is 3."""
-    return Statements(2 - _KINDS.index(kind) / 100, do, undo)
+class ByHand(ops.MigrateOperation):
+    """What is left to do by hand, and the operation that the server refused."""
+
+    rank = 9
+
+    def __init__(self, why: str, refused: ops.MigrateOperation | None = None) -> None:
+        self.why, self.refused = why, refused
+
+    def reverse(self) -> "ByHand":
+        """The other way round."""
+        return ByHand(self.why, self.refused and self.refused.reverse())
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """What `check` shows of it."""
+        return ("by hand", self.why)
 
 
-def made(kind: str, do: list[str], undo: list[str]) -> Statements:
-    """After them, but for what tables are made of."""
-    return Statements((0 if kind in _BEFORE_TABLES else 4) + _KINDS.index(kind) / 100, do, undo)
+def _dropped(kind: str, do: Sequence[str], undo: Sequence[str], of: str = "") -> Statements:
+    return Statements(2 - _KINDS.index(kind) / 100, do, undo, of)
+
+
+def _made(kind: str, do: Sequence[str], undo: Sequence[str], of: str = "") -> Statements:
+    """After the tables, except what they are made of."""
+    return Statements((0 if kind in _BEFORE_TABLES else 4) + _KINDS.index(kind) / 100, do, undo, of)
 
 
 def _as_in(found: re.Match[str]) -> str:
@@ -59,105 +90,159 @@ def _as_in(found: re.Match[str]) -> str:
     return f"{found[1]} {'IN' if '=' in found[2] else 'NOT IN'} ({values})"
 
 
-def compare(
-    connection: Connection, metadata: MetaData, late: set[str]
-) -> tuple[list[Statements], str]:
-    """What makes the database like the models, and why that is not all; if it is, an empty text.
+def schemas(metadata: MetaData) -> set[str | None]:
+    """Those of the models; None is the default one."""
+    tables = metadata.tables.values()
+    types = [getattr(it.type, "item_type", it.type) for table in tables for it in table.columns]
+    named = [*tables, *metadata._sequences.values(), *types]
+    return {None, *(getattr(item, "schema", None) for item in named)}
+
+
+class Comparison:
+    """The facts of the database and of the models.
 
     Of tables that only one side has, Alembic writes all but `late`: the names of constraints.
     """
-    default = str(connection.dialect.default_schema_name)
-    # A model of a view says so: __table_args__ = {"info": {"is_view": True}}.
-    tables = [table for table in metadata.tables.values() if not table.info.get("is_view")]
-    sequences = metadata._sequences.values()
-    schemas = sorted({item.schema or default for item in [*tables, *sequences]} | {default})
-    apart: dict[str | None, str] = {name: f"autogenerate_{n}" for n, name in enumerate(schemas)}
-    quote = connection.dialect.identifier_preparer.quote
 
-    def named(sql: str) -> str:
-        for name in schemas:
-            sql = sql.replace(f"{apart[name]}.", f"{quote(name)}.")
+    def __init__(self, connection: Connection, metadata: MetaData, late: set[str]) -> None:
+        self.late, self.failure = late, ""
+        self._default = default = str(connection.dialect.default_schema_name)
+        # A model of a view says so: __table_args__ = {"info": {"is_view": True}}.
+        tables = [table for table in metadata.tables.values() if not table.info.get("is_view")]
+        found = {name or default for name in schemas(metadata)}
+        self._schemas = sorted(found)
+        self._apart: dict[str | None, str] = {
+            name: f"autogenerate_{n}" for n, name in enumerate(self._schemas)
+        }
+        self._quote = connection.dialect.identifier_preparer.quote
+        self.first, self.old = list[Statements](), self.facts(connection)
+        self.new = self.old
+        for name in sorted(found - set(inspect(connection).get_schema_names())):
+            quoted = self._quote(name)
+            self.first.append(
+                _made("schema", [f"CREATE SCHEMA {quoted}"], [f"DROP SCHEMA {quoted}"])
+            )
+        self._make(connection, metadata, tables)
+
+    def _named(self, sql: str) -> str:
+        for name in self._schemas:
+            sql = sql.replace(f"{self._apart[name]}.", f"{self._quote(name)}.")
         return _IN.sub(_as_in, sql)
 
-    def facts(found: list[str]) -> Facts:
-        given = {"found": found, "named": schemas, "short": default}
+    def facts(self, connection: Connection, *, apart: bool = False) -> Facts:
+        """What the server says of the database now, or of what is made apart."""
+        found = [*self._apart.values()] if apart else self._schemas
+        given = {"found": found, "named": self._schemas, "short": self._default}
         return {
-            (kind, table, item): (named(text), [*map(named, make or [])], [*map(named, drop or [])])
-            for kind, table, item, text, make, drop in connection.execute(_DEFINITIONS, given)
+            (kind, table, item): Fact(
+                self._named(definition),
+                [*map(self._named, make or [])],
+                [*map(self._named, drop or [])],
+                frozenset(map(self._named, uses or [])),
+            )
+            for kind, table, item, definition, make, drop, uses in connection.execute(
+                _DEFINITIONS, given
+            )
         }
 
-    statements, extensions, old = list[Statements](), list[str](), facts(schemas)
-    known = set(inspect(connection).get_schema_names())
-    for name in sorted({*schemas} - known):
-        statements.append(
-            made("schema", [f"CREATE SCHEMA {quote(name)}"], [f"DROP SCHEMA {quote(name)}"])
-        )
-    path = connection.exec_driver_sql("SHOW search_path").scalar_one()
-    while True:
-        scratch = connection.begin_nested()
-        try:
-            for name in extensions:
-                connection.exec_driver_sql(f"CREATE EXTENSION {name}")
-            for name in apart.values():
-                connection.execute(CreateSchema(name))
-            connection.exec_driver_sql(f"SET LOCAL search_path = {apart[default]}, {path}")
-            connection.execution_options(schema_translate_map=apart | {None: apart[default]})
-            metadata.create_all(connection, tables)
-            return statements + _changes(old, facts([*apart.values()]), late), ""
-        except (CompileError, DBAPIError) as error:
-            state = str(getattr(getattr(error, "orig", None), "pgcode", "42"))
-            if state == "42501" or state[:2] not in {"0A", "22", "42"}:
-                raise  # no privilege, or no connection: that says nothing of the models
-            said = str(getattr(error, "orig", error))
-        finally:
-            connection.execution_options(schema_translate_map=None)
-            scratch.rollback()
-        missing = re.search(r'type "(\w+)" does not exist', said)
-        name = missing[1] if missing else ""
-        if name in extensions or not connection.execute(text(_AVAILABLE), {"name": name}).rowcount:
-            return statements, said.splitlines()[0]
-        extensions.append(name)
-        statements.append(
-            made("extension", [f"CREATE EXTENSION {name}"], [f"DROP EXTENSION {name}"])
-        )
+    def _make(self, connection: Connection, metadata: MetaData, tables: list[Table]) -> None:
+        path, extensions = connection.exec_driver_sql("SHOW search_path").scalar_one(), list[str]()
+        apart, default = self._apart, self._default
+        while True:
+            scratch = connection.begin_nested()
+            try:
+                for name in extensions:
+                    connection.exec_driver_sql(f"CREATE EXTENSION {name}")
+                for name in apart.values():
+                    connection.execute(CreateSchema(name))
+                connection.exec_driver_sql(f"SET LOCAL search_path = {apart[default]}, {path}")
+                connection.execution_options(schema_translate_map=apart | {None: apart[default]})
+                metadata.create_all(connection, tables)
+                self.new = self.facts(connection, apart=True)
+                return
+            except (CompileError, DBAPIError) as error:
+                state = str(getattr(getattr(error, "orig", None), "pgcode", "42"))
+                if state == "42501" or state[:2] not in {"0A", "22", "42"}:
+                    raise  # no privilege, or no connection: that says nothing of the models
+                said = str(getattr(error, "orig", error))
+            finally:
+                connection.execution_options(schema_translate_map=None)
+                scratch.rollback()
+            missing = re.search(r'type "(\w+)" does not exist', said)
+            known = {"name": missing[1] if missing else ""}
+            if known["name"] in extensions or not connection.execute(_AVAILABLE, known).rowcount:
+                self.failure = said.splitlines()[0]
+                return
+            extensions.append(known["name"])
+            make, drop = (f"{verb} EXTENSION {known['name']}" for verb in ("CREATE", "DROP"))
+            self.first.append(_made("extension", [make], [drop]))
 
+    @property
+    def generated(self) -> set[tuple[str, str, str]]:
+        """Generated columns, before and after."""
+        return {it for it in self.old.keys() & self.new.keys() if it[0] == "generated"}
 
-def _changes(old: Facts, new: Facts, late: set[str]) -> list[Statements]:
-    """The statements for what both have, and for what Alembic leaves out of whole tables."""
-    both = {table for _, table, _ in old} & {table for _, table, _ in new}
-    columns = {key[1:] for key in old.keys() & new.keys() if key[0] == "type"}
-    nothing = ("", list[str](), list[str]())
-    found = []
-    for key in sorted(old.keys() | new.keys()):
-        kind, table, item = key
-        (was, make_old, drop_old), (now, make_new, drop_new) = (
-            it.get(key, nothing) for it in (old, new)
-        )
-        if kind == "default" and key in old and key in new:  # it has to fit each type
-            types = [it["type", table, item][0] for it in (old, new)]
-            was, now = f"{types[0]} {was}", f"{types[1]} {now}"
-            drop_old = drop_old if types[0] != types[1] else []
-        if kind in ("domain", "sequence"):
-            if key not in new or (kind == "sequence" and key in old):
-                continue  # what only revisions make may stay; "numbers" changes a sequence
-        elif table not in both:
-            if item not in late and kind != "index" * (key in old) and not was.startswith("EXCL"):
+    def remade(self, refused: Iterable[str] = ()) -> set[str]:
+        """What has to be dropped and made again, because something that it uses cannot change."""
+        old, new = self.old, self.new
+        changed = (key for key in self.generated if old[key].definition != new[key].definition)
+        remade = {f"{table}.{item}" for _, table, item in changed} | {*refused}
+        facts = [*old.items(), *new.items()]
+        while more := {f"{it[1]}.{it[2]}" for it, fact in facts if fact.uses & remade} - remade:
+            remade |= more
+        return remade
+
+    def is_remade(self, remade: set[str], *names: str | None) -> bool:
+        """Whether this table's column is dropped and made again."""
+        of = ".".join(it for it in names if it and it != self._default)
+        columns = {f"{table}.{item}" for _, table, item in self.generated}
+        return of in {it.replace('"', "") for it in columns & remade}
+
+    def operations(
+        self, old: Facts, new: Facts, remade: Collection[str] = ()
+    ) -> list[Statements | ByHand]:
+        """The statements for what both have, and for what Alembic leaves out of whole tables."""
+        both = {table for _, table, _ in old} & {table for _, table, _ in new}
+        columns = {key[1:] for key in old.keys() & new.keys() if key[0] == "type"}
+        gone, come = list[Statements](), list[Statements | ByHand]()
+        places = {key: place for place, key in enumerate([*old, *new]) if key[0] == "generated"}
+        for key in sorted(old.keys() | new.keys(), key=lambda it: (*it[:2], places.get(it, 0), it)):
+            kind, table, item = key
+            of = ".".join(filter(None, (table, item)))
+            was, make_old, drop_old, _ = old.get(key, Fact())
+            now, make_new, drop_new, _ = new.get(key, Fact())
+            if (
+                kind in _OF_COLUMNS[:-1]
+                and of in remade
+                and ("generated", *key[1:]) in self.generated
+            ):
+                continue  # with its column
+            if kind == "default" and key in old and key in new:  # it has to fit each type
+                types = [it["type", table, item].definition for it in (old, new)]
+                was, now = f"{types[0]} {was}", f"{types[1]} {now}"
+                drop_old = drop_old if types[0] != types[1] else []
+            is_serial = kind == "number" and not (was or now)  # of which Alembic knows nothing
+            if kind in ("domain", "sequence"):
+                if key not in new or (kind == "sequence" and key in old):
+                    continue  # what only revisions make may stay; "numbers" changes a sequence
+            elif table not in both:
+                late = item in self.late or was.startswith("EXCL")
+                if not late and kind != "index" * (key in old):
+                    continue
+            elif kind in _OF_COLUMNS and item and (table, item) not in columns and not is_serial:
+                continue  # of a column that comes or goes
+            is_remade = kind in _REMADE and of in remade
+            if was == now and (key in old) == (key in new) and not is_remade:
                 continue
-        elif (
-            kind in ("type", "number", "numbers", "default", "generated")
-            and item
-            and (table, item) not in columns
-        ):
-            continue  # of a column that comes or goes
-        if was == now and (key in old) == (key in new):
-            continue
-        if kind in ("partition", "generated") or (kind == "domain" and was):
-            name = f"{table}.{item}" if item else table
-            what = f"{name} is {was or 'plain'}, in the models {now or 'plain'}"
-            found.append(Statements(9, [], [], what))
-        elif key in old and key in new and not drop_old:
-            found.append(made(kind, make_new, make_old))
-        else:
-            found += [dropped(kind, drop_old, make_old)] if key in old else []
-            found += [made(kind, make_new, drop_new)] if key in new else []
-    return found
+            if (
+                kind == "partition"
+                or (kind == "domain" and was)
+                or (kind == "generated" and (key in old) != (key in new))
+            ):
+                come.append(ByHand(f"{of} is {was or 'plain'}, in the models {now or 'plain'}"))
+            elif key in old and key in new and not drop_old:
+                come.append(_made(kind, make_new, make_old, of))
+            else:
+                gone += [_dropped(kind, drop_old, make_old, of)] if key in old else []
+                come += [_made(kind, make_new, drop_new, of)] if key in new else []
+        return [*reversed(gone), *come]

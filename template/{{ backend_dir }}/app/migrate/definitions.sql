@@ -1,5 +1,6 @@
 -- What PostgreSQL says of the tables in some schemas, in its own words: a line for each fact, with
--- the statements that make and drop it. Without partitions, and without what an extension owns.
+-- the statements that make and drop it, and the columns and indexes that it uses. Without partitions,
+-- and without what an extension owns.
 -- :found are the schemas, :named what to call them; objects in :short are named without a schema.
 WITH schema AS (
     SELECT n.oid, CASE named WHEN :short THEN '' ELSE quote_ident(named) || '.' END AS prefix
@@ -26,63 +27,78 @@ sequence AS (
     LEFT JOIN pg_depend ON classid = 'pg_class'\:\:regclass AND objid = r.id
         AND deptype IN ('a', 'i') AND refobjsubid > 0
 ),
+used AS (
+    SELECT objid AS id, array_agg(concat(r.name, '.', coalesce(quote_ident(attname), i.relname))) AS uses
+    FROM pg_depend LEFT JOIN pg_index ON indexrelid = refobjid
+    LEFT JOIN pg_class i ON i.oid = indexrelid
+    JOIN relation r ON r.id = coalesce(indrelid, refobjid)
+    LEFT JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid AND attnum > 0
+    WHERE refclassid = 'pg_class'\:\:regclass AND (refobjsubid > 0 OR indexrelid > 0)
+    GROUP BY objid
+),
 attribute AS (
-    SELECT r.name AS relation, quote_ident(attname) AS name, attidentity, attgenerated,
-        s.name AS sequence, s.type AS sequence_type, s.options,
+    SELECT r.name AS relation, quote_ident(attname) AS name, attidentity, attgenerated, uses,
+        CASE WHEN attnotnull THEN 'NOT NULL' END AS not_null,
+        col_description(r.id, attnum) AS comment, s.name AS sequence, s.type AS sequence_type, s.options,
         format('ALTER TABLE %s ALTER %I ', r.name, attname) AS alter,
         concat_ws(' COLLATE ', format_type(atttypid, atttypmod),
             nullif(attcollation, t.typcollation)\:\:regcollation) AS type,
         CASE WHEN t.typtype = 'e' THEN '\:\:text' WHEN e.typtype = 'e' THEN '\:\:text[]' END AS between,
-        format_type(atttypid, atttypmod) AS plain_type, pg_get_expr(adbin, adrelid) AS expression
+        format_type(atttypid, -1) AS plain_type, pg_get_expr(adbin, adrelid) AS expression
     FROM relation r JOIN pg_attribute ON attrelid = r.id AND attnum > 0 AND NOT attisdropped
     JOIN pg_type t ON t.oid = atttypid
     LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
-    LEFT JOIN pg_attrdef ON adrelid = r.id AND adnum = attnum
+    LEFT JOIN pg_attrdef d ON adrelid = r.id AND adnum = attnum
+    LEFT JOIN used ON used.id = d.oid
     LEFT JOIN sequence s ON s.table_id = r.id AND s.number = attnum
-    WHERE relkind <> 'S'
+    WHERE relkind <> 'S' ORDER BY r.id, attnum
 ),
-fact (kind, relation, item, definition, make, drop) AS (
+fact (kind, relation, item, definition, make, drop, uses) AS (
     SELECT 'persistence', r.name, '', relpersistence\:\:text, ARRAY[format('ALTER TABLE %s SET %s',
-        r.name, CASE relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END)], '{}'\:\:text[]
+        r.name, CASE relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END)], '{}'\:\:text[], '{}'\:\:text[]
     FROM relation r WHERE relkind = 'r'
     UNION ALL
-    SELECT 'partition', r.name, '', 'partitioned by ' || pg_get_partkeydef(r.id), NULL, NULL
+    SELECT 'partition', r.name, '', 'partitioned by ' || pg_get_partkeydef(r.id), NULL, NULL, NULL
     FROM relation r WHERE relkind = 'p'
     UNION ALL
     SELECT 'option', r.name, split_part(o, '=', 1), o, ARRAY[format('ALTER TABLE %s SET (%s)', r.name, o)],
-        ARRAY[format('ALTER TABLE %s RESET (%s)', r.name, split_part(o, '=', 1))]
+        ARRAY[format('ALTER TABLE %s RESET (%s)', r.name, split_part(o, '=', 1))], NULL
     FROM relation r, unnest(reloptions) AS o
     UNION ALL
     SELECT 'sequence', name, '', '', ARRAY[concat_ws(' ', 'CREATE SEQUENCE', name, type, options)],
-        ARRAY['DROP SEQUENCE ' || name]
+        ARRAY['DROP SEQUENCE ' || name], NULL
     FROM sequence WHERE table_id IS NULL
     UNION ALL
     SELECT 'numbers', name, '', concat_ws(' ', type, options),
-        ARRAY[concat_ws(' ', 'ALTER SEQUENCE', name, type, options)], '{}'
+        ARRAY[concat_ws(' ', 'ALTER SEQUENCE', name, type, options)], '{}', NULL
     FROM sequence WHERE table_id IS NULL
     UNION ALL
     SELECT 'domain', prefix || quote_ident(t.typname), '', definition,
         ARRAY[concat_ws(' ', 'CREATE DOMAIN', prefix || quote_ident(t.typname), definition)],
-        ARRAY['DROP DOMAIN ' || prefix || quote_ident(t.typname)]
+        ARRAY['DROP DOMAIN ' || prefix || quote_ident(t.typname)], NULL
     FROM pg_type t JOIN schema ON typnamespace = schema.oid JOIN pg_type b ON b.oid = t.typbasetype,
     LATERAL (SELECT concat_ws(' ', 'AS', format_type(t.typbasetype, t.typtypmod),
         'COLLATE ' || nullif(t.typcollation, b.typcollation)\:\:regcollation,
-        'DEFAULT ' || t.typdefault, CASE WHEN t.typnotnull THEN 'NOT NULL' END, (
+        'DEFAULT ' || t.typdefault, (
             SELECT string_agg(format('CONSTRAINT %I %s', conname, pg_get_constraintdef(oid, true)),
                 ' ' ORDER BY conname)
-            FROM pg_constraint WHERE contypid = t.oid AND contype = 'c')) AS definition) AS x
+            FROM pg_constraint WHERE contypid = t.oid)) AS definition) AS x
     WHERE t.typtype = 'd' AND t.oid NOT IN (TABLE owned)
     UNION ALL
     SELECT 'type', relation, name, type, ARRAY[concat(alter, 'TYPE ', type, ' USING ', name, between, '\:\:',
-        plain_type)], '{}'
+        plain_type)], '{}', NULL
     FROM attribute
     UNION ALL
-    SELECT 'generated', relation, name, format('generated as (%s), %s', expression,
-        CASE attgenerated WHEN 's' THEN 'stored' ELSE 'virtual' END), NULL, NULL
-    FROM attribute WHERE attgenerated <> ''
+    SELECT 'generated', relation, name, concat_ws(' ', type, clause), ARRAY[
+            concat_ws(' ', 'ALTER TABLE', relation, 'ADD', name, type, clause, not_null),
+            format('COMMENT ON COLUMN %s.%s IS ', relation, name) || quote_literal(comment)],
+        ARRAY[format('ALTER TABLE %s DROP %s', relation, name)], uses
+    FROM attribute, LATERAL (SELECT format('GENERATED ALWAYS AS (%s) %s', expression,
+        CASE attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END) AS clause) AS x
+    WHERE attgenerated <> ''
     UNION ALL
     SELECT 'default', relation, name, expression, ARRAY[alter || 'SET DEFAULT ' || expression],
-        ARRAY[alter || 'DROP DEFAULT']
+        ARRAY[alter || 'DROP DEFAULT'], NULL
     FROM attribute WHERE attgenerated = '' AND sequence IS NULL AND expression IS NOT NULL
     UNION ALL
     SELECT 'number', relation, name, attidentity\:\:text, ARRAY[
@@ -93,24 +109,25 @@ fact (kind, relation, item, definition, make, drop) AS (
                     CASE attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, options) END,
             format('SELECT setval(%L, max(%s)) FROM %s', sequence, name, relation)],
         CASE attidentity WHEN '' THEN ARRAY[alter || 'DROP DEFAULT', 'DROP SEQUENCE ' || sequence]
-            ELSE ARRAY[alter || 'DROP IDENTITY'] END
+            ELSE ARRAY[alter || 'DROP IDENTITY'] END, NULL
     FROM attribute WHERE sequence IS NOT NULL
     UNION ALL
     SELECT 'numbers', relation, name, concat_ws(' ', sequence_type, options),
-        ARRAY[concat_ws(' ', 'ALTER SEQUENCE', sequence, sequence_type, options)], '{}'
+        ARRAY[concat_ws(' ', 'ALTER SEQUENCE', sequence, sequence_type, options)], '{}', NULL
     FROM attribute WHERE sequence IS NOT NULL
     UNION ALL
     SELECT CASE contype WHEN 'f' THEN 'foreign key' ELSE 'constraint' END, r.name, conname,
         pg_get_constraintdef(c.oid, true), ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I %s', r.name,
             conname, pg_get_constraintdef(c.oid, true))],
-        ARRAY[format('ALTER TABLE %s DROP CONSTRAINT %I', r.name, conname)]
-    FROM relation r JOIN pg_constraint c ON conrelid = r.id
+        ARRAY[format('ALTER TABLE %s DROP CONSTRAINT %I', r.name, conname)], uses
+    FROM relation r JOIN pg_constraint c ON conrelid = r.id LEFT JOIN used ON used.id = c.oid
     WHERE contype IN ('c', 'f', 'p', 'u', 'x') AND conparentid = 0
     UNION ALL
-    SELECT 'index', r.name, i.relname, pg_get_indexdef(indexrelid, 0, true),
-        ARRAY[pg_get_indexdef(indexrelid, 0, true)], ARRAY[format('DROP INDEX %s%I', prefix, i.relname)]
+    SELECT 'index', r.name, i.relname, definition, ARRAY[definition], ARRAY[format('DROP INDEX %s%I', prefix, i.relname)], uses
     FROM relation r JOIN pg_index ON indrelid = r.id JOIN pg_class i ON i.oid = indexrelid
+    LEFT JOIN used ON used.id = indexrelid, LATERAL ( -- for the partitions too
+        SELECT regexp_replace(pg_get_indexdef(indexrelid, 0, true), ' ON ONLY ', ' ON ') AS definition) AS x
     WHERE NOT EXISTS (
         SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype IN ('p', 'u', 'x'))
 )
-SELECT kind, relation, item, definition, array_remove(make, NULL), drop FROM fact
+SELECT kind, relation, item, definition, array_remove(make, NULL), drop, uses FROM fact
