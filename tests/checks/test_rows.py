@@ -252,6 +252,4 @@ def test_rows_that_stood_in_the_way_are_a_note(render: Render, server: URL) -> N
         project.backend, "r2", "r1", up, down, number=2, accepted_risks={"restricts": "a test"}
     )
     _, output = checks(project, server)
-    assert re.search(r"_r2_\S+: table t had no rows.*violated by some row.*example_rows", output), (
-        output
-    )
+    assert re.search(r"_r2_\S+: .*violated by some row.*example_rows", output), output

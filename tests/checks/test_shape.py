@@ -41,17 +41,6 @@ def test_two_heads_come_with_the_command_of_the_place_where_it_is_typed(render: 
     assert "Join them: docker compose run --rm migrate merge heads -m 'merge'" in output
 
 
-def test_an_id_that_alembic_version_cannot_hold_is_named_with_the_limit(render: Render) -> None:
-    project = render()
-    versions = project.backend / "alembic" / "versions"
-    name = "adds_the_customers_of_the_old_shop"
-    text = (versions / BASELINE).read_text()
-    text = text.replace('= "baseline"', f'= "{name}"').replace("= None", '= "baseline"', 1)
-    (versions / f"20270101_0000_{name}_customers.py").write_text(text)
-    output = suite(project)
-    assert f"the revision id {name} has 34 characters; alembic_version holds 32" in output
-
-
 @pytest.mark.parametrize("backend_dir", ["backend", "."])
 def test_edits_are_found_without_git_in_the_container(render: Render, backend_dir: str) -> None:
     """The note has the command, and the workflow runs one on the host."""

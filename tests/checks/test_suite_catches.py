@@ -10,6 +10,7 @@ import secrets
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -470,3 +471,58 @@ op.execute("CREATE TABLE reports (id int); GRANT SELECT ON reports TO {role}")""
         execute(server, "ALTER SYSTEM RESET work_mem")
         execute(server, f"DROP ROLE {others}")
         execute(server, f"DROP ROLE IF EXISTS {role}")
+
+
+INNOCENT = planted("innocent.toml")
+GUILTY = planted("guilty.toml")
+CHECKS = [f"testing/{name}.py" for name in ("offline", "reversible", "safety", "shape")]
+
+
+def test_revisions_in_the_shape_of_real_ones_are_not_accused(render: Render, server: URL) -> None:
+    project = render()
+    write(project, INNOCENT)
+    code, output = suite(project, server, *CHECKS)
+    assert code == 0, output
+    for name in ("json_loads", "filled_from_json", "two_booleans", "parents_deleted"):
+        assert re.search(rf"in the way: .*_{name}_planted\.py:\d+: .*example_rows", output)
+    assert "DeprecationWarning: use something else" in output
+
+
+def test_each_fault_is_one_alarm_and_the_walk_goes_on(render: Render, server: URL) -> None:
+    project = render()
+    write(project, GUILTY)
+    code, output = suite(project, server, *CHECKS)
+    assert code == 1
+    failures = re.split(" (notes|short test summary) ", output.partition(" FAILURES ")[2])[0]
+    for name, case in GUILTY.items():
+        assert re.search(rf"(?m)_{name}_planted\.{case.expect}", failures), (name, output)
+        places = re.findall(rf"(?m)^(?:with --sql: )?\S*_{name}_planted\.py:\d+: .*", failures)
+        assert len(places) == 1, (places, output)
+
+
+def test_a_policy_stands_in_the_settings(render: Render, server: URL) -> None:
+    """For one revision, which may be released or merged already, or for all."""
+    project = render()
+    cases = {name: case for name, case in INNOCENT.items() if case.kind == "a policy"}
+    write(project, {name: replace(case, declares={}) for name, case in cases.items()})
+    settings = project.backend / "pyproject.toml"
+    text = settings.read_text()
+    words = ["testing/reversible.py", "testing/offline.py"]
+    guilty = {name for name, case in cases.items() if case.declares}
+    code, output = suite(project, server, *words)
+    assert set(re.findall(r"(?m)^SUBFAILED\[(\w+)\]", output)) == guilty
+    lines = ["[tool.migrations.revisions]"]
+    for name in guilty:
+        said = ", ".join(f'{word} = "why"' for word in cases[name].declares)
+        lines.append(f"{name} = {{ {said} }}")
+    settings.write_text("\n".join([text, *lines]))
+    code, output = suite(project, server, *words)
+    assert code == 0, output
+    of_all = (
+        'released = ""\nirreversible = "never"\nonline_only = "no"\naccepted_risks = {drops = "so"}'
+    )
+    settings.write_text(text.replace('released = ""', of_all))
+    code, output = suite(project, server, *words, "testing/safety.py")
+    assert code == 0, output
+    settings.write_text(f"{text}\n[tool.migrations.revisions.nobody]\n")
+    assert "[tool.migrations] revisions: no revision nobody" in suite(project, server, *words)[1]

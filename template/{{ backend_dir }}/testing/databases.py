@@ -33,10 +33,13 @@ def mark(name: str) -> int:
 
 
 def connect(url: URL, **options: Any) -> Connection:
-    """A session in which each statement is committed; `options` are more arguments of libpq."""
+    """A session in which each statement is committed; `options` are more arguments of libpq.
+
+    It waits for no lock without end: a revision that left one would hang this process.
+    """
     arguments = PSYCOPG2.create_connect_args(for_driver(url, "postgresql+psycopg2"))[1]
-    if given := arguments.get("options"):
-        options["options"] = f"{given} {options.get('options', '')}"
+    given = f"{arguments.get('options', '')} {options.get('options', '')}"
+    options["options"] = f"-c lock_timeout=30s {given}"
     connection: Connection = psycopg2.connect(**arguments | options)
     connection.autocommit = True  # CREATE DATABASE cannot run in a transaction
     return connection

@@ -21,7 +21,7 @@ from app.core.naming import NAMING_CONVENTION
 from app.migrate.autogenerate import include_name, include_object
 from app.migrate.errors import MIGRATE
 from testing.databases import SQL, Alembic, copy_of
-from testing.schema import Catalog, catalog, difference, tables
+from testing.schema import Catalog, catalog, difference, tables, without_not_null
 
 # What models can say in full. Of anything else they only may have some, which revisions then need;
 # a type that a column used would be a difference of that column.
@@ -120,8 +120,7 @@ def simplified(catalog: Catalog) -> Catalog:
         (kind, names.get(name, name) if kind == "sequence" else name): re.sub(
             r"nextval\('(.*)'::regclass\)", renamed, definition
         )
-        for (kind, name), definition in catalog.items()
-        if not (kind == "constraint" and definition.startswith("NOT NULL "))  # the column says it
+        for (kind, name), definition in without_not_null(catalog).items()
     }
 
 

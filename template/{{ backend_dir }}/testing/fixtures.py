@@ -47,7 +47,8 @@ def template(server: URL) -> str:
     """The name of a database at head, made once for all workers, to be cloned."""
     name = database_name("template")
     with closing(connect(server)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(hashtext(%s))", [name])  # other workers wait
+        wait = "SET lock_timeout = 0; SELECT pg_advisory_lock(hashtext(%s))"
+        cursor.execute(wait, [name])  # other workers
         cursor.execute("SELECT FROM pg_database WHERE datname = %s", [name])
         if not cursor.rowcount:
             try:

@@ -1,8 +1,14 @@
-"""What `--sql` prints builds the same schema as running the revisions, step by step."""
+"""What `--sql` prints builds the same schema as running the revisions, step by step.
+
+A revision that has to read the database has no SQL to print, and says so beside `revision = ...`:
+
+    online_only = "it looks for duplicates first"
+"""
 
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial, update_wrapper
+from itertools import groupby
 from types import SimpleNamespace
 from typing import Any, TextIO, cast
 from unittest.mock import patch
@@ -12,13 +18,14 @@ from alembic.script import Script
 from sqlalchemy import URL
 
 from testing.databases import connect, copy_of
-from testing.revisions import OneProblem, Steps, apply, failure, released, unreleased, where
+from testing.revisions import Steps, Walk, declared, failure, released, unreleased, where
 from testing.schema import catalog, difference
 from testing.whole_server import is_about_the_server
 
 # Of "upgrade" or "downgrade" and a revision: what it prints, or the error when it is asked to.
 Printed = dict[tuple[str, str], list[str] | Exception]
-BOTH_WAYS = (("upgrade", 1), ("downgrade", -1))  # and the order of the revisions
+UP, DOWN = ("upgrade", 1), ("downgrade", -1)  # and the order of the revisions
+DECLARE = '  Have it work without a database, or say in the file: online_only = "why"'
 
 
 def test_offline_sql_builds_the_same_schema(
@@ -26,21 +33,95 @@ def test_offline_sql_builds_the_same_schema(
     released_database: URL,
     record_property: Callable[[str, object], None],
 ) -> None:
-    printed = print_sql(unreleased())
-    for (name, revision), statements in printed.items():
-        if isinstance(statements, Exception):
-            note = f"--sql ends at {name}() of {revision}, which has no SQL: {statements}"
-            record_property("note", note.splitlines()[0])
-    with suppress(OneProblem):
-        if problem(released_database, unreleased(), printed) == "":
-            return  # the usual case, and so each of them is right
-    with copy_of(released_database, "each") as url:
-        for script in unreleased():
-            said = problem(url, [script], printed)
-            with subtests.test(script.revision):
+    with closing(Pair(released_database)) as pair:
+        for _, some in groupby(unreleased(), lambda it: bool(declared(it, "irreversible"))):
+            pair.look([*some])
+    for script in unreleased():
+        with subtests.test(script.revision):
+            if said := pair.found.get(script.revision):
+                pytest.fail(said, pytrace=False)
+    for note in pair.notes:
+        record_property("note", note)
+    pair.raise_failure()
+
+
+class Pair(Walk):
+    """Two databases on their way through the history: one by what the revisions print."""
+
+    def __init__(self, origin: URL) -> None:
+        self.printed = print_sql(unreleased())
+        self.found: dict[str, str] = {}  # what is wrong with a revision
+        self.notes: dict[str, None] = {}
+        super().__init__(origin, "online")
+
+    def start_again(self) -> None:
+        """Both are the same again."""
+        super().start_again()
+        self.offline = self.resources.enter_context(copy_of(self.source, "offline"))
+
+    def look(self, some: list[Script]) -> None:
+        """See what is wrong with revisions that follow, all at once if nothing is."""
+        try:
+            said = self.compare(some)
+        except Exception as error:
+            if len(some) == 1:
+                self.fail(some[0], error)
+                return
+            said = None
+        if said != "" and (size := -(-len(some) // 8)) < len(some):
+            self.start_again()
+            for n in range(0, len(some), size):
+                self.look(some[n : n + size])
+            return
+        if said:
+            self.found[some[0].revision] = said
+        self.passed += some
+        if some[-1] is not unreleased()[-1]:
+            self.start_again()
+
+    def compare(self, some: list[Script]) -> str | None:
+        """What is not the same; empty if all is; None where a downgrade fails.
+
+        Raises:
+            Exception: what an upgrade raised.
+        """
+        for name, order in (UP,) if declared(some[0], "irreversible") else (UP, DOWN):
+            for script in some[::order]:
+                try:
+                    said = self.step(name, script)
+                except Exception:
+                    if name == "upgrade":
+                        raise
+                    return None
                 if said:
-                    pytest.fail(said, pytrace=False)
-            apply(url, [script])
+                    return said
+            if lines := difference(catalog(self.url), catalog(self.offline)):
+                what = f"{name}() with --sql makes another schema than without:"
+                return "\n  ".join([f"{where(script, name)}: {what}", *lines])
+        return ""
+
+    def step(self, name: str, script: Script) -> str:
+        """Run one step in both; what is wrong with its SQL."""
+        statements = self.printed[name, script.revision]
+        if not isinstance(statements, Exception):
+            self.steps.run(name, script)
+            try:
+                run_sql(self.offline, statements)
+            except Exception as error:
+                return f"with --sql: {failure(script, name, error)}"
+            return ""
+        before = catalog(self.url)
+        self.steps.run(name, script)
+        self.steps.end()
+        with Steps(self.offline) as steps:  # so that those after it can be seen
+            steps.run(name, script)
+        if not declared(script, "online_only"):
+            said = f"with --sql: {failure(script, name, statements)}"
+            if before == catalog(self.url):
+                self.notes[f"{said.splitlines()[0]}. It changes no schema."] = None
+            else:
+                self.found.setdefault(script.revision, f"{said}\n{DECLARE}")
+        return ""
 
 
 def print_sql(some: list[Script]) -> Printed:
@@ -50,7 +131,7 @@ def print_sql(some: list[Script]) -> Printed:
     buffer = SimpleNamespace(write=statements.append, flush=lambda: None)
     with Steps(None, as_sql=True, starting_rev=released()) as steps:
         steps.config.output_buffer = cast("TextIO", buffer)
-        for name, order in BOTH_WAYS:
+        for name, order in (UP, DOWN):
             for script in some[::order]:
                 run = partial(attempt, getattr(script.module, name), errors)
                 with patch.object(script.module, name, update_wrapper(run, run.args[0])):
@@ -64,47 +145,12 @@ def attempt(function: Callable[..., None], errors: list[Exception], **arguments:
     """Run it so that Alembic goes on after an error, and later revisions can be seen too."""
     try:
         function(**arguments)
-    except Exception as error:
-        errors.append(error)
+    except (Exception, SystemExit) as error:
+        errors.append(RuntimeError(str(error)) if isinstance(error, SystemExit) else error)
 
 
-def problem(url: URL, some: list[Script], printed: Printed) -> str | None:
-    """What is wrong with revisions that follow those of a database; empty if nothing is.
-
-    None where a downgrade fails: testing/reversible.py says why.
-    """
-    with (
-        copy_of(url, "online") as online,
-        copy_of(url, "offline") as offline,
-        Steps(online) as steps,
-    ):
-        for name, order in BOTH_WAYS:
-            for script in some[::order]:
-                statements = printed[name, script.revision]
-                has_sql = not isinstance(statements, Exception)
-                before = {} if has_sql else catalog(online)
-                try:
-                    steps.run(name, script)
-                except Exception as error:
-                    if name == "downgrade":
-                        return None
-                    raise OneProblem(failure(script, name, error)) from error
-                if not has_sql and before == catalog(online):
-                    continue
-                try:
-                    run_sql(offline, statements)
-                except Exception as error:
-                    return f"with --sql: {failure(script, name, error)}"
-            if lines := difference(catalog(online), catalog(offline)):
-                what = f"{name}() with --sql makes another schema than without:"
-                return "\n  ".join([f"{where(script, name)}: {what}", *lines])
-    return ""
-
-
-def run_sql(url: URL, statements: list[str] | Exception) -> None:
+def run_sql(url: URL, statements: list[str]) -> None:
     """As psql does: transactions whole, and what stands between them alone."""
-    if isinstance(statements, Exception):
-        raise statements
     transaction: list[str] = []
     with closing(connect(url)) as connection, connection.cursor() as cursor:
         for statement in map(str.strip, statements):

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import URL, Engine, event, make_url
 
 from testing.server import NoServerError, database_name, postgres_server
-from testing.whole_server import left_alone
+from testing.whole_server import watched
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"  # nothing listens on port 1
 NO_TESTS = ("collectonly", "help", "markers", "showfixtures", "show_fixtures_per_test")
@@ -42,7 +42,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     patch.setenv("ENVIRONMENT", "development")
     event.listen(Engine, "do_connect", _refuse_foreign_databases)
     stack.callback(event.remove, Engine, "do_connect", _refuse_foreign_databases)
-    stack.enter_context(left_alone())
+    stack.enter_context(watched())
     if starts and os.environ.get("TEST_DATABASE_URL") and "TESTING_URL" in os.environ:
         _join_server(stack, patch)
     early_config.pluginmanager.import_plugin("testing.fixtures")

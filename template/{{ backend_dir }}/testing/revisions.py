@@ -4,23 +4,26 @@ import os
 import re
 import tomllib
 import traceback
+import warnings
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
 from unittest.mock import patch
 
+import alembic.util
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionStep
 from alembic.script import Script, ScriptDirectory
 from greenlet import greenlet  # type: ignore[import-untyped]
 from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, NoSuchTableError
 
 from app.migrate.errors import MigrationError
 from app.migrate.explain import explain
-from testing.databases import BACKEND, Alembic
+from testing.databases import BACKEND, Alembic, copy_of
+from testing.whole_server import LONGEST, time_limit
 
 # What a server says that has not all that PostgreSQL can have.
 LACKING = re.compile(
@@ -28,9 +31,23 @@ LACKING = re.compile(
     r'supported|could not (access|load) (file|library)|type "\S+" does not exist.*CREATE EXTENSION'
 )
 
+_MISSING = ("2BP", "3F", "42")  # classes of SQLSTATE: something is not there, or is so already
+
 
 class OneProblem(Exception):  # noqa: N818 (it is told of)
     """What many tests meet: the first fails, and the others are skipped, in a line each."""
+
+
+@contextmanager
+def warnings_shown() -> Generator[None]:
+    """What Python or a library warns of is in pytest's summary, and no error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        yield
+
+
+# How Alembic reads revisions, and runs them: as a part of env.py.
+alembic.util.load_python_file = warnings_shown()(alembic.util.load_python_file)
 
 
 @cache
@@ -49,14 +66,28 @@ def revisions() -> list[Script]:
 
 
 @cache
+def settings() -> dict[str, Any]:
+    """[tool.migrations] of pyproject.toml; `released` is a tuple."""
+    text = (BACKEND / "pyproject.toml").read_text("utf-8")
+    said = {"revisions": {}, **tomllib.loads(text).get("tool", {}).get("migrations", {})}
+    newest = said.get("released", ())
+    said["released"] = tuple(filter(None, [newest] if isinstance(newest, str) else newest))
+    for name in ("released", "revisions"):
+        if unknown := ", ".join(set(said[name]) - {script.revision for script in revisions()}):
+            raise OneProblem(f"pyproject.toml: [tool.migrations] {name}: no revision {unknown}")
+    return said
+
+
 def released() -> tuple[str, ...]:
-    """`released` of [tool.migrations] in pyproject.toml: the newest revisions in production."""
-    settings = tomllib.loads((BACKEND / "pyproject.toml").read_text("utf-8"))
-    said = settings.get("tool", {}).get("migrations", {}).get("released", ())
-    names = tuple(filter(None, [said] if isinstance(said, str) else said))
-    if unknown := ", ".join(set(names) - {script.revision for script in revisions()}):
-        raise OneProblem(f"pyproject.toml: [tool.migrations] released: no revision {unknown}")
-    return names
+    """The newest revisions in production."""
+    newest: tuple[str, ...] = settings()["released"]
+    return newest
+
+
+def declared(script: Script, name: str) -> Any:
+    """What accepts something: in the revision, or in pyproject.toml for it, or there for all."""
+    of_it = settings().get("revisions", {}).get(script.revision, {})
+    return getattr(script.module, name, of_it.get(name, settings().get(name)))
 
 
 @cache
@@ -77,6 +108,9 @@ class Steps:
 
     def __init__(self, url: URL | None, **options: Any) -> None:
         """`options` are more of Alembic's for its EnvironmentContext."""
+        if url:
+            limit = f"{url.query.get('options', '')} -c statement_timeout={LONGEST}s"
+            url = url.update_query_dict({"options": limit.strip()})
         self.config = Alembic(url).config
         self._options = {"fn": self._steps, "destination_rev": "heads", **options}
         self._pending: MigrationStep | None = None
@@ -86,19 +120,26 @@ class Steps:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End this run of env.py; the next step begins another one."""
         if self._environment:
             self._environment.throw()  # GreenletExit: env.py's own clean-up runs
 
-    def run(self, name: str, script: Script) -> None:
+    def run(self, name: str, script: Script, *, only_stamp: bool = False) -> None:
         """`upgrade` to a revision that follows the database's, or `downgrade` of its newest."""
         self._pending = RevisionStep(scripts().revision_map, script, name == "upgrade")
+        if only_stamp:
+            self._pending.migration_fn = lambda **_: None
         if not self._environment:
             self._environment = greenlet(self._run_environment)
-        self._environment.switch()
-
-    def upgrade(self, script: Script) -> None:
-        """Apply a revision that follows those of the database."""
-        self.run("upgrade", script)
+        try:
+            with time_limit():
+                self._environment.switch()
+        except SystemExit as error:
+            ended = RuntimeError(f"it ends the process: sys.exit({error.code})")
+            raise ended.with_traceback(error.__traceback__) from None
 
     def _run_environment(self) -> None:
         try:
@@ -118,6 +159,57 @@ class Steps:
                 context.impl.memo.clear()  # of enums: the next step may have dropped them
             yield self._pending
             self._pending = None
+
+
+class Walk:
+    """A database on its way through the history; where a revision spoiled it, there is another one.
+
+    That is a copy of a second database, which follows only then, and in which only revisions have
+    put rows. A revision that cannot be applied has passed too: as if it had done nothing.
+    """
+
+    def __init__(self, origin: URL, name: str) -> None:
+        """From `origin`, of which copies are made; `name` is in theirs."""
+        self.passed: list[Script] = []
+        self.failed: dict[str, str] = {}  # of these, what could not be applied -> why
+        self.source, self._name, self._follows = origin, name, 0
+        self._second, self.resources = ExitStack(), ExitStack()
+        self.start_again()
+
+    def close(self) -> None:
+        """Drop its databases."""
+        self.resources.close()
+        self._second.close()
+
+    def start_again(self) -> None:
+        """A new database after the revisions that have passed, with their rows alone."""
+        self.resources.close()
+        if behind := self.passed[self._follows :]:
+            if not self._follows:
+                self.source = self._second.enter_context(copy_of(self.source, f"{self._name}0"))
+            with Steps(self.source) as steps:
+                for script in behind:
+                    steps.run("upgrade", script, only_stamp=script.revision in self.failed)
+            self._follows = len(self.passed)
+        self.url = self.resources.enter_context(copy_of(self.source, self._name))
+        self.steps = self.resources.enter_context(Steps(self.url))
+
+    def fail(self, script: Script, error: Exception) -> None:
+        """It cannot be applied: those after it are judged without it."""
+        said = failure(script, "upgrade", error)
+        is_missing = isinstance(error, NoSuchTableError)
+        if self.failed and (is_missing or driver_error(error)[0].startswith(_MISSING)):
+            said = ""  # that an earlier one failed is reason enough
+        self.failed[script.revision] = said
+        self.passed.append(script)
+        self.start_again()
+
+    def raise_failure(self) -> None:
+        """As what many tests meet: all that cannot be applied."""
+        if said := [it for it in self.failed.values() if it]:
+            others = [revision for revision, why in self.failed.items() if not why]
+            follow = [f"  Not checked, as they cannot be applied without it: {', '.join(others)}"]
+            raise OneProblem("\n".join([*said, *follow * bool(others)]))
 
 
 class Interruption(Exception):  # noqa: N818 (not an error of ours)
@@ -151,14 +243,14 @@ def apply(url: URL, some: list[Script]) -> None:
     with Steps(url) as steps:
         for script in some:
             try:
-                steps.upgrade(script)
+                steps.run("upgrade", script)
             except Exception as error:
                 raise OneProblem(failure(script, "upgrade", error)) from error
 
 
 def shared_problem(error: BaseException) -> str:
     """What other tests meet too: a revision that fails, or that cannot be read. Else empty."""
-    if isinstance(error, OneProblem | MigrationError):
+    if isinstance(error, OneProblem):
         return str(error)
     if isinstance(error, Exception) and not isinstance(error, AssertionError):
         try:
@@ -168,7 +260,7 @@ def shared_problem(error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__):
             if script := known.get(frame.filename):
                 return failure(script, frame.name, error)
-    return ""
+    return str(error) if isinstance(error, MigrationError) else ""
 
 
 def where(script: Script, name: str) -> str:
@@ -185,16 +277,18 @@ def shorten(path: str | Path) -> str:
 
 
 def failure(script: Script, name: str, error: Exception) -> str:
-    """Where in a revision what was raised, and what was said."""
-    if isinstance(error, MigrationError):
-        return str(error)  # of the whole run, which names the file
-    place = where(script, name)
+    """What was raised in a step of a revision, the line, and the statement."""
+    place, path = "", Path(script.path)
     for frame in traceback.extract_tb(error.__traceback__):
-        if Path(frame.filename) == Path(script.path):
-            place = f"{shorten(frame.filename)}:{frame.lineno}"
-    said = str(getattr(error, "orig", error))
-    lines = [line for line in said.splitlines() if line.strip()]
-    kind = "" if isinstance(error, DBAPIError) else f"{type(error).__name__}: "
+        if Path(frame.filename) == path:
+            place = f"{shorten(path)}:{frame.lineno}"
+            name = frame.name if frame.name in ("upgrade", "downgrade") else name
+    if isinstance(error, MigrationError) and not place:
+        return str(error)  # of the whole run, which names the file
+    place = place or where(script, name)
+    lines = [line for line in str(getattr(error, "orig", error)).splitlines() if line.strip()]
+    of_known_kind = isinstance(error, DBAPIError | MigrationError)
+    kind = "" if of_known_kind else f"{type(error).__name__}: "
     statement = " ".join((getattr(error, "statement", None) or "").split())[:300]
     said = f"{place}: {name}() fails: {kind}{' '.join(lines[:2])}"
     return "\n".join([said, *[f"  the statement: {statement}"] * bool(statement), *ways_out(error)])

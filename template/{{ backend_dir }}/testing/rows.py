@@ -8,7 +8,7 @@ table that takes none stays empty: `Filler.notes` says so, and how to give it ro
 import random
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,11 @@ class Filler:
         self._refused: dict[str, str] = {}  # definition of a table that took no row -> why
         self._notes: dict[str, str] = {}
 
-    def fill(self, database: URL | Connection) -> dict[str, int]:
+    def fill(self, database: URL | Connection, more: Collection[str] = ()) -> dict[str, int]:
         """Put rows into every table that has none, except Alembic's own; how many each got.
 
-        They are committed. `problems` says why it is 0.
+        And into the tables of `more`, beside those that they have. They are committed. `problems`
+        says why a table has none.
         """
         if isinstance(database, URL):
             with closing(connect(database)) as connection:
@@ -63,22 +64,27 @@ class Filler:
         self.problems = {}
         with database, database.cursor() as cursor:
             cursor.execute(_DATA["tables"])
-            parts = [f"({oid}, EXISTS (TABLE {name}))" for oid, name in cursor.fetchall()]
+            names = dict(cursor.fetchall())
+            parts = [f"({oid}, EXISTS (TABLE {name}))" for oid, name in names.items()]
             if not parts:
                 return filled
             cursor.execute(f"SELECT * FROM (VALUES {', '.join(parts)}) AS t")
-            empty = [oid for oid, has_rows in cursor.fetchall() if not has_rows]
-            cursor.execute(_DATA["details"], [empty])
+            have = {names[oid]: oid for oid, has_rows in cursor.fetchall() if has_rows}
+            wanted = [oid for oid, name in names.items() if name in more or name not in have]
+            cursor.execute(_DATA["details"], [wanted])
             tables: list[Any] = [table for (table,) in cursor.fetchall()]
             before = -1
             while before != len(tables):  # a table waits for those that it refers to
                 before = len(tables)
                 for table in tables:
                     name = table["name"]
-                    filled[name], self.problems[name] = self._fill_table(cursor, table)
+                    filled[name], self.problems[name] = self._fill_table(
+                        cursor, table, TRIES // 10 if name in have else TRIES
+                    )
                 tables = [table for table in tables if not filled[table["name"]]]
         for name, why in [*self.problems.items()]:
-            if filled[name] or not why:  # of a partitioned table its partitions say it
+            # Of a partitioned table its partitions say it.
+            if filled[name] or name in have or not why:
                 del self.problems[name]
         return filled
 
@@ -92,21 +98,29 @@ class Filler:
                 "see testing/README.md",
             )
 
+    def in_the_way(self, failure: str) -> None:
+        """A step fails with rows of our making alone, and was checked without."""
+        said = failure.splitlines()[0]
+        self._notes[said] = (
+            f"checked without generated rows, as they are in the way: {said}. Give better ones: "
+            "fixture example_rows, see testing/README.md"
+        )
+
     def notes(self) -> list[str]:
         """What was checked without rows, once for each table; and examples that were of no use."""
         unused = [f"example_rows: {table}: {why}" for table, why in self._unused.items()]
         return [*self._notes.values(), *unused]
 
-    def _fill_table(self, cursor: Any, table: Any) -> tuple[int, str]:
+    def _fill_table(self, cursor: Any, table: Any, tries: int) -> tuple[int, str]:
         """How many rows it got, and why no more."""
         number, why = self._insert_examples(cursor, table)
         if table["partitioned"]:
             return number, "it has no partitions" if table["without_partitions"] else why
         definition = repr(table)
         if not number and definition not in self._refused:
-            number, reason, is_final = _insert_some(cursor, table)
+            number, reason, is_final = _insert_some(cursor, table, tries)
             why = why or reason
-            if is_final and not number:
+            if is_final and not number and tries == TRIES:
                 self._refused[definition] = why
         return number, self._refused.get(definition, why)
 
@@ -131,7 +145,7 @@ class Filler:
         return number, why
 
 
-def _insert_some(cursor: Any, table: Any) -> tuple[int, str, bool]:
+def _insert_some(cursor: Any, table: Any, tries: int) -> tuple[int, str, bool]:
     """Rows of our making: how many, why no more, and whether another time would be no better."""
     choices = _choices(cursor, table)
     nullable = [column["nullable"] for column in table["columns"] or []]
@@ -140,7 +154,7 @@ def _insert_some(cursor: Any, table: Any) -> tuple[int, str, bool]:
     chance = random.Random(table["name"])  # noqa: S311 (the same each time)
     number, why, is_final = 0, "the server took no row of those tried", True
     for n in range(ROWS):
-        for attempt in range(TRIES):
+        for attempt in range(tries):
             values = [
                 "NULL" if null and (place + n + attempt) % 3 == 2
                 else some[n][0] if attempt < 2

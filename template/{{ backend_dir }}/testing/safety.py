@@ -4,13 +4,14 @@ testing/audit/ sees it; alembic/README.md lists the hazards, and says how a revi
 """
 
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from sqlalchemy import URL
 
-from testing import audit
+from testing.audit import Audit
 from testing.audit.messages import MESSAGES, Report
-from testing.revisions import OneProblem, released, shorten, unreleased, where
+from testing.revisions import declared, released, settings, shorten, unreleased, where
 from testing.rows import Examples, Filler
 
 UNRELEASED = (
@@ -27,24 +28,28 @@ def test_revisions_are_safe_for_tables_in_use(
 ) -> None:
     """Before the first release, hazards to running code and busy tables are notes."""
     filler, notes = Filler(example_rows), list[str]()
-    reports, failed = audit.run(released_database, filler)
-    for report in reports:
-        accepted = getattr(report.script.module, "accepted_risks", {})
-        found = report.remaining(accepted)
-        hazards = [str(it) for it in found if released() or "always" in MESSAGES[it.hazard][-1]]
-        notes += [str(it).splitlines()[0] for it in found if str(it) not in hazards]
-        filler.checked(report.script, report.without_rows)
-        if hazards:
-            hazards.append(f"  To accept one, say why in {shorten(report.script.path)}:")
-            hazards.append('    accepted_risks = {"<hazard>": "<reason>"}')
-        with subtests.test(report.script.revision):
-            if problems := hazards + wrong_risks(report, accepted):
-                pytest.fail("\n".join(problems), pytrace=False)
+    with closing(Audit(released_database, filler)) as audit:
+        for report in filter(None, map(audit.check, unreleased())):
+            notes += judge(report, subtests)
     for note in [*notes, *[UNRELEASED] * bool(notes), *filler.notes()]:
         record_property("note", note)
-    if failed:
-        later = len(unreleased()) - len(reports) - 1
-        raise OneProblem(f"{failed}\n  Not audited: this and {later} later revisions")
+    audit.raise_failure()
+
+
+def judge(report: Report, subtests: pytest.Subtests) -> list[str]:
+    """Fail a subtest where it has findings; those that are notes."""
+    of_all, own = settings().get("accepted_risks", {}), declared(report.script, "accepted_risks")
+    own = own if own and own is not of_all else {}
+    found = report.remaining({*of_all, *own})
+    hazards = [str(it) for it in found if released() or "always" in MESSAGES[it.hazard][-1]]
+    notes = [str(it).splitlines()[0] for it in found if str(it) not in hazards]
+    if hazards:
+        hazards.append(f"  To accept one, say why in {shorten(report.script.path)}:")
+        hazards.append('    accepted_risks = {"<hazard>": "<reason>"}')
+    with subtests.test(report.script.revision):
+        if problems := hazards + wrong_risks(report, own):
+            pytest.fail("\n".join(problems), pytrace=False)
+    return notes
 
 
 def wrong_risks(report: Report, accepted: dict[str, object]) -> list[str]:

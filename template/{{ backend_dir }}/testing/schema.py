@@ -32,6 +32,8 @@ class _Column(NamedTuple):
 
 _SQL = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 _TABLES = {"table", "view", "materialized view", "foreign table", "type"}
+_TEXT_CAST = re.compile(r"::(text|character varying|bpchar)(\(\d+\))?(\[\])?")
+_IN_BRACKETS = re.compile(r"\((\w+|'[^']*'|ARRAY\[[^][]*\])\)")
 _PARTS = {"column", "column order", "constraint", "index", "policy", "rule", "trigger"}
 
 
@@ -147,6 +149,12 @@ def catalog(url: URL) -> Catalog:
         return read()
 
 
+def without_not_null(catalog: Catalog) -> Catalog:
+    """Without constraints whose names the server chose, of which the column says as much."""
+    is_one = re.compile(r"NOT NULL \S+").fullmatch
+    return {key: it for key, it in catalog.items() if key[0] != "constraint" or not is_one(it)}
+
+
 def difference(before: Catalog, after: Catalog) -> list[str]:
     """What is not the same, one line each; empty if all is."""
     lines = []
@@ -159,9 +167,21 @@ def difference(before: Catalog, after: Catalog) -> list[str]:
             lines.append(f"left over: {kind} {name}")
         elif new is None:
             lines.append(f"lost: {kind} {name}")
-        elif change := _change(kind, old, new):
+        elif _plain(kind, old) != _plain(kind, new) and (change := _change(kind, old, new)):
             lines.append(f"changed: {kind} {name}: {change}")
     return lines
+
+
+def _plain(kind: str, definition: str) -> str:
+    """Without what the server writes in another way though it means the same."""
+    if kind in ("function", "procedure"):
+        return "".join(definition.split())
+    definition = definition.replace("CURRENT_TIMESTAMP", "now()")
+    if kind in ("constraint", "index"):  # written again, from its text, when a type changed
+        definition = _TEXT_CAST.sub("", definition)
+        for _ in range(3):
+            definition = _IN_BRACKETS.sub(r"\1", definition)
+    return definition
 
 
 def _change(kind: str, old: str, new: str) -> str:

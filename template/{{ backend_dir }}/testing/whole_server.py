@@ -7,9 +7,11 @@ database. A downgrade under test would drop the role of a developer.
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from sqlalchemy import Engine, event
@@ -29,6 +31,8 @@ _PATTERN = re.compile(
 )
 _BODY = re.compile(r"\s*create\b[^;]*?\b(function|procedure)\b", re.IGNORECASE)
 notes: list[str] = []  # what was not run, and where
+LONGEST = 120  # seconds for a step of a revision, over a few rows in each table
+_ends_at = [float("inf")]  # when the step that runs is to end
 
 
 def is_about_the_server(statement: str) -> bool:
@@ -38,18 +42,23 @@ def is_about_the_server(statement: str) -> bool:
     return bool(_PATTERN.search(text) and not _BODY.match(text))
 
 
-def line_of_a_revision() -> str | None:
-    """`file:line` of the revision that runs now; None outside of one, as in env.py."""
-    frame = sys._getframe()
-    while not (path := os.path.normpath(frame.f_code.co_filename)).startswith(_VERSIONS):
-        if frame.f_back is None:
-            return None
+def line_of_a_revision(unless: str = "/") -> str | None:
+    """`file:line` of the revision that runs now; None outside of one, as in env.py.
+
+    And where a file that ends with `unless` was called by it.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame and not (path := frame.f_code.co_filename).endswith(unless):
+        if os.path.normpath(path).startswith(_VERSIONS):
+            return f"{Path(path).relative_to(BACKEND).as_posix()}:{frame.f_lineno}"
         frame = frame.f_back
-    return f"{Path(path).relative_to(BACKEND).as_posix()}:{frame.f_lineno}"
+    return None
 
 
-def leave_server_alone(cursor: Any, statement: str, *_: object) -> bool:
+def _before_execute(cursor: Any, statement: str, *_: object) -> bool:
     """In place of the driver's `execute`: True for what a revision says about the server."""
+    if time.monotonic() > _ends_at[0] and line_of_a_revision():
+        raise TimeoutError(f"it does not end, though tables have a few rows: {LONGEST} s")
     if not is_about_the_server(statement) or not (place := line_of_a_revision()):
         return False
     said = " ".join(re.sub(r"(?i)(password\s+)\S+", r"\1***", statement).split())[:200]
@@ -58,10 +67,20 @@ def leave_server_alone(cursor: Any, statement: str, *_: object) -> bool:
     return True
 
 
-def left_alone() -> AbstractContextManager[None]:
-    """Within the block, no revision changes a server that is not ours."""
+def watched() -> AbstractContextManager[None]:
+    """Within the block, no revision changes a server that is not ours, or runs without end."""
     names = ("do_execute", "do_execute_no_params", "do_executemany")
-    return listening(**dict.fromkeys(names, leave_server_alone))
+    return listening(**dict.fromkeys(names, _before_execute))
+
+
+@contextmanager
+def time_limit() -> Generator[None]:
+    """Within the block, what a revision does has to end."""
+    _ends_at[0] = time.monotonic() + LONGEST
+    try:
+        yield
+    finally:
+        _ends_at[0] = float("inf")
 
 
 @contextmanager

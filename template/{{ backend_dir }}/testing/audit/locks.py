@@ -96,9 +96,15 @@ class Watch:
         return listening(
             before_cursor_execute=self._before_statement,
             after_cursor_execute=self._after_statement,
-            commit=self._begin,
+            commit=self._commit,
             rollback=self._begin,
         )
+
+    def _commit(self, _connection: object) -> None:
+        # Alembic's own are at the end of a step, and around autocommit_block().
+        if place := line_of_a_revision(unless="migration.py"):
+            self._add("ends-transaction", Statement(place, "commit()"))
+        self._begin()
 
     def _before_statement(self, _connection: object, cursor: Cursor, *sent: Any) -> None:
         if not (place := line_of_a_revision()):
