@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 
 import pytest
 
+from tests._kit.support import free_port
 from tests.docker.conftest import PATIENCE, NewService, Service
 from tests.migrate.service import Done
 from tests.migrate.table import PASSWORD, Guide, read, sentence
@@ -92,11 +93,15 @@ def type_in(service: Service, command: str, dialogue: list[tuple[str, str]]) -> 
     return output
 
 
-def test_a_port_in_use_is_named(service: Callable[..., Service]) -> None:
+def test_a_port_in_use_is_named_and_another_one_helps(service: Callable[..., Service]) -> None:
     shop = service()
+    guide: Guide = read(shop.project.backend / "alembic" / "README.md")
+    row = guide["another program has the port"]
     with socket.create_server(("127.0.0.1", shop.port)):
-        done = shop.migrate(status=None)
-        assert done.returncode != 0
+        done = shop.compose("up", "--detach", "--wait", "postgres", status=1)
         assert f"127.0.0.1:{shop.port}" in done.stderr
-        assert "in use" in done.stderr
-    shop.migrate()  # when it is free again, or with another POSTGRES_PORT, nothing is in the way
+        row.check(Done(done.returncode, done.stdout, done.stderr))
+        assert "`POSTGRES_PORT=" in row.what_to_do
+        shop.port = free_port()
+        shop.compose("up", "--detach", "--wait", "postgres")
+    assert shop.rows("SELECT 1") == [(1,)]

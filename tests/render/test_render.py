@@ -22,6 +22,7 @@ import copier
 import pytest
 import yaml
 from copier import Settings
+from copier.errors import UserMessageError
 
 from tests._kit.quick import quickened
 from tests._kit.report import cannot_run
@@ -547,6 +548,37 @@ def test_copier_can_update_what_it_rendered(template: Path, rendered: Render) ->
     assert answers.keys() >= {"_commit", "_src_path", *QUESTIONS}
     assert answers["_commit"] == WORKING_TREE
     assert answers["_src_path"] == str(template)
+
+
+@pytest.mark.parametrize("source", [".", "../copier-postgres", "../../copier-postgres"])
+def test_a_source_that_no_update_would_find_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """Copier shows a UserMessageError as one line, and exits 1."""
+    monkeypatch.chdir(folder / "docs" if source.startswith("../..") else folder)
+    with pytest.raises(UserMessageError) as refusal:
+        copier.run_copy(source, tmp_path / "demo", defaults=True, quiet=True, settings=Settings())
+    assert f'no update finds the template by "{source}". Next: copier copy' in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_project_of_a_clone_without_tags_can_be_updated(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the URL of the README, with uncommitted work in the clone."""
+    clone, demo = tmp_path / "clone", tmp_path / "demo"
+    monkeypatch.setenv("COPIER_CACHE_DIR", str(tmp_path / "cache"))
+    git(tmp_path, "clone", "--quiet", "--no-tags", str(template), str(clone))
+    (clone / "template" / "README.md.jinja").write_text("newer\n")
+    silently: dict[str, Any] = {"defaults": True, "quiet": True, "settings": Settings()}
+    copier.run_copy(f"git+file://{clone}", demo, **silently)
+    git(demo, "init", "--quiet")
+    Project(demo, {}).commit()
+    assert (demo / "README.md").read_text().startswith("# Demo\n")
+    git(clone, "commit", "--quiet", "--all", "--message", "newer")
+    copier.run_update(demo, skip_answered=True, overwrite=True, **silently)
+    assert (demo / "README.md").read_text() == "newer\n"
+    assert f"_src_path: git+file://{clone}\n" in (demo / ".copier-answers.yml").read_text()
 
 
 # --- Copier alone is enough --------------------------------------------------------------------

@@ -7,14 +7,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from tests._kit.support import free_port, is_free
-from tests.conftest import ROOT, Render, git
+from tests.conftest import ROOT, WORKING_TREE, Render, git
 
 NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent"}
 SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if os.access(path, os.X_OK))
@@ -131,6 +135,19 @@ class Made:
     def python(self, *words: str) -> subprocess.CompletedProcess[str]:
         """`python -m <words>` in the project's backend, as it told us to do."""
         return typed(self.dest / "backend", self.dest / ".venv/bin/python", "-m", *words)
+
+
+def path_with_docker(folder: Path, engine: str = "28.5.2", compose: str = "2.40.3") -> str:
+    """A PATH on which `docker` knows nothing but its versions."""
+    docker = folder / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in version*) echo {engine} ;;\n'
+        f'"compose version"*) echo "{compose}" | grep . ;; *) exit 1 ;; esac\n'
+    )
+    docker.chmod(0o755)
+    return f"{docker.parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def listener() -> socket.socket:
@@ -266,6 +283,80 @@ def test_the_development_server_names_a_port_that_is_in_use(made: Made) -> None:
     assert f"POSTGRES_PORT={made.port + 1}" in sentence
 
 
+def test_new_takes_a_free_port_and_says_where_updates_come_from(
+    template: Path, tmp_path: Path
+) -> None:
+    """From a clone whose remote has the release; typed again, it knows the project."""
+    clone, demo, path = tmp_path / "clone", tmp_path / "demo", path_with_docker(tmp_path)
+    git(tmp_path, "clone", "--quiet", f"file://{template}", str(clone))
+    with ExitStack() as stack:
+        if is_free(5432):
+            stack.enter_context(socket.create_server(("127.0.0.1", 5432)))
+        done = typed(clone, "scripts/new", demo, PATH=path)
+    [port] = re.findall(r"(?m)^POSTGRES_PORT=(\d+)$", (demo / ".env").read_text())
+    assert int(port) > 5432
+    assert f"Another program has port 5432: POSTGRES_PORT={port}, in .env\n" in done.stdout
+    assert f"Updates come from git+file://{template}." in done.stdout
+    answers = (demo / ".copier-answers.yml").read_text()
+    assert f"\n_src_path: git+file://{template}\n" in answers
+    done = typed(clone, "scripts/new", demo, PATH=path)
+    assert "is rendered already" in done.stdout
+    assert f"POSTGRES_PORT={port}\n" in (demo / ".env").read_text()
+
+
+@pytest.fixture
+def new(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """scripts/new as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    loader = SourceFileLoader("new", str(ROOT / "scripts" / "new"))
+    module = ModuleType("new")
+    loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("remote", "pushed", "recorded", "said"),
+    [
+        ("https://me:secret@example.com/x", True, "git+https://example.com/x", "from git+https://"),
+        ("git@example.com:us/x", True, "git@example.com:us/x", "from git@example.com:us/x"),
+        ("git@example.com:us/x", False, None, "v999.0.0 is not pushed to git@example.com"),
+        ("/srv/x.git", True, None, "it has no remote; a colleague needs a URL"),
+        ("", False, None, "it has no remote; a colleague needs a URL"),
+    ],
+)
+def test_new_records_a_remote_that_has_the_release(
+    new: Any,
+    remote: str,
+    pushed: bool,
+    recorded: str | None,
+    said: str,
+    template: Path,
+    tmp_path: Path,
+) -> None:
+    git(tmp_path, "clone", "--quiet", str(template), "clone")
+    new.ROOT = tmp_path / "clone"
+    git(new.ROOT, "remote", "remove", "origin")
+    if remote:
+        git(new.ROOT, "remote", "add", "origin", remote)
+    if pushed:
+        git(new.ROOT, "update-ref", "refs/remotes/origin/main", "HEAD")
+    answers = tmp_path / ".copier-answers.yml"
+    before = f"_commit: {WORKING_TREE}\n_src_path: {new.ROOT}\n"
+    answers.write_text(before)
+    assert said in new.record_source(tmp_path, WORKING_TREE)
+    assert answers.read_text() == before.replace(str(new.ROOT), recorded or str(new.ROOT))
+
+
+@pytest.mark.parametrize("commit", ["", "v999.0.0-1-g1234567"])
+def test_new_says_that_uncommitted_work_and_a_plain_folder_are_no_release(
+    new: Any, commit: str, template: Path, tmp_path: Path
+) -> None:
+    new.ROOT = template if commit else tmp_path
+    said = new.record_source(tmp_path, commit)
+    assert f"No update can find its release in {new.ROOT}: " in said
+    assert ("not committed" if commit else "no clone") in said
+
+
 def test_defaults_may_be_asked_for_without_a_terminal(template: Path, tmp_path: Path) -> None:
     dest = tmp_path / "demo"
     done = typed(template, "scripts/new", dest, "--defaults", "--pretend", **NO_ENGINE)
@@ -323,14 +414,7 @@ def test_new_touches_no_folder_that_is_not_its_own(
 def test_an_engine_that_is_too_old_is_named_with_the_ways_out(
     engine: str, compose: str, cause: str, template: Path, tmp_path: Path
 ) -> None:
-    docker = tmp_path / "bin" / "docker"
-    docker.parent.mkdir()
-    docker.write_text(
-        "#!/bin/sh\n"
-        f'case "$1" in version) echo {engine} ;; compose) echo "{compose}" | grep . ;; esac\n'
-    )
-    docker.chmod(0o755)
-    path = f"{docker.parent}{os.pathsep}{os.environ['PATH']}"
+    path = path_with_docker(tmp_path, engine, compose)
     done = typed(template, "scripts/new", tmp_path / "demo", PATH=path)
     sentence = assert_one_sentence(done)
     assert cause in sentence
