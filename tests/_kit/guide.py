@@ -3,19 +3,20 @@
 In a ```console block, a line that begins with `$ ` is a command; the lines after it are its output,
 where a line `...` stands for any lines. A ```python block is a file to write, when the line before
 it names a path in backticks; after the words "In the new revision" it is the body of the revision
-that was made last.
+that was made last: the functions that it lacks stay as they were generated. A ```diff block changes the file
+that the line before it names.
 """
 
 import difflib
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 BLOCK = re.compile(
-    r"(?P<before>[^\n]*)\n\n?```(?P<language>console|python)\n(?P<text>.*?)```", re.DOTALL
+    r"(?P<before>[^\n]*)\n\n?```(?P<language>console|python|diff)\n(?P<text>.*?)```", re.DOTALL
 )
 VOLATILE = [
     (r"\b\d{8}_\d{4}_", "<date>_"),
@@ -40,7 +41,19 @@ class File:
     text: str
 
 
-def steps(markdown: str) -> Iterator[Command | File]:
+@dataclass
+class Change:
+    """Lines to put in place of others."""
+
+    path: str
+    text: str
+
+
+Run = Callable[[str, Path], tuple[int, str]]
+Step = Command | File | Change
+
+
+def steps(markdown: str) -> Iterator[Step]:
     """What a reader would do, in order."""
     for block in BLOCK.finditer(markdown):
         text = block["text"]
@@ -51,7 +64,7 @@ def steps(markdown: str) -> Iterator[Command | File]:
         elif "In the new revision" in block["before"]:
             yield File(None, text)
         elif path := re.search(r"`([^`]+\.py)`:$", block["before"]):
-            yield File(path[1], text)
+            yield (Change if block["language"] == "diff" else File)(path[1], text)
 
 
 def normal(text: str) -> list[str]:
@@ -69,43 +82,50 @@ def matches(expected: list[str], actual: list[str]) -> bool:
     return re.fullmatch("".join(patterns), "".join(f"{line}\n" for line in actual)) is not None
 
 
-def follow(
-    markdown: str, folder: Path, backend: Path, environment: dict[str, str] | None = None
-) -> int:
-    """Do every step in `folder`; returns how many commands ran.
+def shell(environment: dict[str, str]) -> Run:
+    """Runs what is typed, with these variables on top of this process's."""
 
-    Args:
-        markdown: the guide's text.
-        folder: where the reader types; paths of files are relative to it or to `backend`.
-        backend: the folder of the Python code.
-        environment: on top of this process's.
-
-    Raises:
-        AssertionError: a command failed, or printed something else than the guide shows.
-    """
-    count = 0
-    for step in steps(markdown):
-        if isinstance(step, File):
-            _write(step, folder, backend)
-            continue
-        if step.words.startswith("cd "):
-            folder /= step.words.removeprefix("cd ")
-            continue
+    def run(words: str, folder: Path) -> tuple[int, str]:
         done = subprocess.run(  # noqa: S602 (a guide is typed into a shell)
-            step.words,
+            words,
             shell=True,
             cwd=folder,
-            env=os.environ | (environment or {}),
+            env=os.environ | environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=600,
             check=False,
         )
-        count += 1
         # In a terminal they are mixed as they come, which a container's may in any order.
-        text = f"{done.stderr}\n{done.stdout}"
-        assert done.returncode == 0, f"$ {step.words}\nexit code {done.returncode}\n{text}"
+        return done.returncode, f"{done.stderr}\n{done.stdout}"
+
+    return run
+
+
+def follow(markdown: str, folder: Path, backend: Path, run: Run) -> int:
+    """Do every step in `folder`; returns how many commands ran.
+
+    Args:
+        markdown: the guide's text.
+        folder: where the reader types; paths of files are relative to it or to `backend`.
+        backend: the folder of the Python code.
+        run: types a command; returns its exit code and its output.
+
+    Raises:
+        AssertionError: a command failed, or printed something else than the guide shows.
+    """
+    count = 0
+    for step in steps(markdown):
+        if not isinstance(step, Command):
+            _write(step, folder, backend)
+            continue
+        if step.words.startswith("cd "):
+            folder /= step.words.removeprefix("cd ")
+            continue
+        code, text = run(step.words, folder)
+        count += 1
+        assert code == 0, f"$ {step.words}\nexit code {code}\n{text}"
         shown, came = normal(step.expected), normal(text)
         if not matches(shown, came):
             lines = "\n".join(difflib.unified_diff(shown, came, "shown", "came", lineterm="", n=99))
@@ -113,12 +133,27 @@ def follow(
     return count
 
 
-def _write(step: File, folder: Path, backend: Path) -> None:
+def _write(step: File | Change, folder: Path, backend: Path) -> None:
     if step.path:
         base = folder if (folder / step.path).parent.is_dir() else backend
-        (base / step.path).write_text(step.text, encoding="utf-8")
+        text = step.text
+        if isinstance(step, Change):
+            old, new = (_side(text, sign) for sign in "-+")
+            before = (base / step.path).read_text(encoding="utf-8")
+            assert before.count(old) == 1, f"{step.path} has {before.count(old)} times\n{old}"
+            text = before.replace(old, new)
+        (base / step.path).write_text(text, encoding="utf-8")
         return
     revisions = (backend / "alembic" / "versions").glob("*.py")
     newest = max(revisions, key=lambda path: path.stat().st_mtime_ns)
-    head = newest.read_text(encoding="utf-8").partition("def upgrade")[0]
-    newest.write_text(head + step.text, encoding="utf-8")
+    text = newest.read_text(encoding="utf-8")
+    # What the block lacks stays as it was generated.
+    parts = [text.partition("def upgrade")[0], step.text]
+    for name, following in (("upgrade", "downgrade"), ("downgrade", "\Z")):
+        if f"def {name}" not in step.text:
+            parts += re.findall(rf"(?ms)^def {name}\(.*?(?=^def {following}|\Z)", text)
+    newest.write_text("\n\n".join(parts), "utf-8")
+
+
+def _side(diff: str, sign: str) -> str:
+    return "".join(f"{line[1:]}\n" for line in diff.splitlines() if line[:1] in ("", " ", sign))

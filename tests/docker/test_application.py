@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from tests._kit.guide import follow
+from tests._kit.guide import follow, shell
 from tests._kit.support import free_port
 from tests.docker.conftest import PATIENCE, Service
 from tests.docker.test_acceptance import SOMEBODY, new_revision, the_caller_owns_everything
@@ -50,7 +50,7 @@ def test_an_application_is_ready_reloads_and_ends_gracefully(
     readme = (shop.path / "README.md").read_text()
     section = readme.partition("## The application")[2].partition("\n## ")[0]
     section = section.replace("localhost:8000", f"localhost:{port}")
-    assert follow(section, shop.path, shop.project.backend, shop.caller["env"]) == 2
+    assert follow(section, shop.path, shop.project.backend, shell(shop.caller["env"])) == 2
 
     main = shop.project.backend / "app" / "main.py"
     main.write_text(f"import asyncio\n{main.read_text()}{SLOW}")

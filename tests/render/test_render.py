@@ -562,25 +562,6 @@ def test_a_source_that_no_update_would_find_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_project_of_a_clone_without_tags_can_be_updated(
-    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By the URL of the README, with uncommitted work in the clone."""
-    clone, demo = tmp_path / "clone", tmp_path / "demo"
-    monkeypatch.setenv("COPIER_CACHE_DIR", str(tmp_path / "cache"))
-    git(tmp_path, "clone", "--quiet", "--no-tags", str(template), str(clone))
-    (clone / "template" / "README.md.jinja").write_text("newer\n")
-    silently: dict[str, Any] = {"defaults": True, "quiet": True, "settings": Settings()}
-    copier.run_copy(f"git+file://{clone}", demo, **silently)
-    git(demo, "init", "--quiet")
-    Project(demo, {}).commit()
-    assert (demo / "README.md").read_text().startswith("# Demo\n")
-    git(clone, "commit", "--quiet", "--all", "--message", "newer")
-    copier.run_update(demo, skip_answered=True, overwrite=True, **silently)
-    assert (demo / "README.md").read_text() == "newer\n"
-    assert f"_src_path: git+file://{clone}\n" in (demo / ".copier-answers.yml").read_text()
-
-
 # --- Copier alone is enough --------------------------------------------------------------------
 
 
