@@ -2,9 +2,8 @@
 
 In a ```console block, a line that begins with `$ ` is a command; the lines after it are its output,
 where a line `...` stands for any lines. A ```python block is a file to write, when the line before
-it names a path in backticks; after the words "In the new revision" it is the body of the revision
-that was made last: the functions that it lacks stay as they were generated. A ```diff block changes the file
-that the line before it names.
+it names a path in backticks, and a ```diff block a change of it; after the words "In the new
+revision" it is the body of the revision that was made last: a function that it lacks stays.
 """
 
 import difflib
@@ -147,12 +146,9 @@ def _write(step: File | Change, folder: Path, backend: Path) -> None:
     revisions = (backend / "alembic" / "versions").glob("*.py")
     newest = max(revisions, key=lambda path: path.stat().st_mtime_ns)
     text = newest.read_text(encoding="utf-8")
-    # What the block lacks stays as it was generated.
-    parts = [text.partition("def upgrade")[0], step.text]
-    for name, following in (("upgrade", "downgrade"), ("downgrade", "\Z")):
-        if f"def {name}" not in step.text:
-            parts += re.findall(rf"(?ms)^def {name}\(.*?(?=^def {following}|\Z)", text)
-    newest.write_text("\n\n".join(parts), "utf-8")
+    head, *functions = re.split(r"^(?=def (?:up|down)grade\()", text, flags=re.MULTILINE)
+    kept = [it for it in functions if it.partition("(")[0] not in step.text]
+    newest.write_text("\n\n".join([head, step.text, *kept]), encoding="utf-8")
 
 
 def _side(diff: str, sign: str) -> str:
