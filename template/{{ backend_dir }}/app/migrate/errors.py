@@ -92,7 +92,7 @@ _SECRETS = [
     # In an EXECUTE, it may be anywhere in the rest of the statement, or in doubled quotes.
     (r"(password\"?\s*(?:%+\d*\$?[LIs]|'+\s*\|\|)).*", r"\1 ***"),
     (r"(password\"?\s*=?\s*)(?:E|U&)?''+(?=[^\s;,)']).*?(?:''+|\Z)", r"\1***"),
-    (r"(password\"?\s*=?\s*(?:E|U&)?)'(?:[^'\\]|''|\\.)*'?(?:\s*'[^']*'?)*", r"\1'***'"),
+    (r"((?<!\\)password\"?\s*=?\s*(?:E|U&)?)'(?:[^'\\]|''|\\.)*'?(?:\s*'[^']*'?)*", r"\1'***'"),
     (r"(password\"?\s*=?\s*)(\$\w*\$).*?(?:\2|\Z)", r"\1'***'"),
     (r"(password\"?\s+)\"[^\"]*\"?", r"\1'***'"),
     (r"(password\"?\s*[=:]\s*\"?)(?!')(?:[^\s'\"&]|'')+", r"\1***"),
