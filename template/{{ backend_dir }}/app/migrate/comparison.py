@@ -221,6 +221,11 @@ class Comparison:
                 types = [it["type", table, item].definition for it in (old, new)]
                 was, now = f"{types[0]} {was}", f"{types[1]} {now}"
                 drop_old = drop_old if types[0] != types[1] else []
+            if kind == "type" and was.partition("(")[0] == now.partition("(")[0]:
+                # Of the same type in another length: with USING, it would rewrite the table.
+                make_old, make_new = (
+                    [it.partition(" USING ")[0] for it in make] for make in (make_old, make_new)
+                )
             is_serial = kind == "number" and not (was or now)  # of which Alembic knows nothing
             if kind in ("domain", "sequence"):
                 if key not in new or (kind == "sequence" and key in old):
