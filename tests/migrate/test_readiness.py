@@ -48,13 +48,34 @@ def test_readiness_names_what_is_pending(service: Service) -> None:
     assert ask(service)[1].endswith(f"pending: {second.stem}")
 
 
-def test_readiness_knows_a_database_that_is_newer_than_the_code(service: Service) -> None:
+def test_a_database_that_a_newer_release_has_migrated_is_ready(service: Service) -> None:
+    path = service.add("one", "pass")
+    service.head = "one"
+    later = service.add("two", "pass")
+    assert service.migrate().returncode == 0
+    later.unlink()
+    assert ask(service) is None
+    path.unlink()
+    assert ask(service) is None
+
+
+def test_a_database_of_another_branch_is_not(service: Service) -> None:
     path = service.add("one", "pass")
     assert service.migrate().returncode == 0
     path.unlink()
+    service.head = "baseline"
+    service.add("other", "pass")
     problem = ask(service)
     assert problem[0] == 8
     assert problem[1] == "the database is at revision one, which this code does not have"
+    # Nor is one where this code's head was reverted before.
+    service.sql(
+        "INSERT INTO alembic_history (revision, direction, milliseconds, sha256, host)"
+        " VALUES ('other', 'upgrade', 1, '', ''), ('other', 'downgrade', 1, '', '')"
+    )
+    assert ask(service) == problem
+    service.sql("DROP TABLE alembic_history")
+    assert ask(service) == problem
 
 
 def test_readiness_knows_branches_labels_and_several_heads(service: Service) -> None:
