@@ -92,7 +92,7 @@ def test_a_restore_that_fails_leaves_no_database(shop: Service) -> None:
     shop.write("backups/broken.dump", "PGDMP nonsense")
     done = shop.compose("run", "--rm", "restore", "backups/broken.dump", "broken", status=1)
     assert "pg_restore: error" in done.stderr
-    assert shop.rows("SELECT FROM pg_database WHERE datname = 'broken'") == []
+    assert shop.rows("SELECT 1 FROM pg_database WHERE datname = 'broken'") == []
 
 
 def test_a_backup_that_is_cut_off_has_no_name(shop: Service) -> None:

@@ -1,0 +1,150 @@
+"""What `deploy: kubernetes` renders: kustomize builds it, Kubernetes' schemas know it."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from tests._kit.support import BIN, template_module
+from tests.conftest import Render
+
+OVERLAY = """\
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [{base}]
+components: [{components}]
+images: [{{name: demo-shop, newName: registry.example/demo-shop, newTag: 1.0.0}}]
+"""
+VERSIONS = ("1.34", "1.37")  # the oldest that is supported today, and the newest
+Documents = dict[tuple[str, str], dict[str, Any]]  # by kind and name
+
+
+def build(folder: Path) -> Documents:
+    """What `kubectl apply --kustomize` would send."""
+    done = subprocess.run(
+        [BIN / "kubectl", "kustomize", "--load-restrictor=LoadRestrictionsNone", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found = list(yaml.safe_load_all(done.stdout))
+    return {(it["kind"], it["metadata"]["name"]): it for it in found}
+
+
+def overlay(base: Path, folder: Path, *components: Path) -> Documents:
+    """A release, as its user writes it."""
+    paths = [os.path.relpath(path, folder) for path in (base, *components)]  # kustomize wants that
+    text = OVERLAY.format(base=paths[0], components=", ".join(paths[1:]))
+    (folder / "kustomization.yaml").write_text(text)
+    return build(folder)
+
+
+@pytest.fixture(params=["job", "init container", "no application"])
+def documents(request: pytest.FixtureRequest, rendered: Render, tmp_path: Path) -> Documents:
+    """Each of what may be applied."""
+    api = "none" if request.param == "no application" else "fastapi"
+    base = rendered(api=api, deploy="kubernetes").path / "kubernetes"
+    components = [base / "init-container"] * (request.param == "init container")
+    return overlay(base, tmp_path, *components)
+
+
+def pods(documents: Documents) -> dict[str, dict[str, Any]]:
+    """The pods' specifications."""
+    return {
+        kind: it["spec"]["template"]["spec"]
+        for (kind, _), it in documents.items()
+        if kind in {"Deployment", "Job"}
+    }
+
+
+def test_kubernetes_accepts_it(documents: Documents) -> None:
+    for document in documents.values():
+        for version in VERSIONS:
+            kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_every_pod_is_restricted(documents: Documents) -> None:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, and more."""
+    [namespace] = [it for (kind, _), it in documents.items() if kind == "Namespace"]
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert pods(documents)
+    for spec in pods(documents).values():
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert context["runAsUser"] == 10001  # as in the Dockerfile
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert all({"emptyDir", "secret"} & volume.keys() for volume in spec["volumes"])
+        for container in spec["containers"] + spec.get("initContainers", []):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            }
+            assert container["image"] == "registry.example/demo-shop:1.0.0"
+            assert container["resources"]["limits"]["memory"]
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+
+
+def test_each_role_has_its_secret_and_the_application_never_the_owners(
+    documents: Documents,
+) -> None:
+    for spec in pods(documents).values():
+        for container in spec["containers"] + spec.get("initContainers", []):
+            owner = container["name"] == "migrate"
+            secret = "database-owner" if owner else "database-application"
+            users = [it["valueFrom"] for it in container["env"] if it["name"] == "POSTGRES_USER"]
+            assert users == [{"secretKeyRef": {"name": secret, "key": "username"}}]
+            [mount] = [it for it in container["volumeMounts"] if "secrets" in it["mountPath"]]
+            [volume] = [it for it in spec["volumes"] if it["name"] == mount["name"]]
+            assert volume["secret"]["secretName"] == secret
+            assert volume["secret"]["defaultMode"] == 0o440
+            assert mount["readOnly"] is True
+            # A password in the environment would be in every crash report.
+            assert "POSTGRES_PASSWORD" not in [it["name"] for it in container["env"]]
+
+
+def test_the_jobs_deadline_is_above_what_an_attempt_waits(documents: Documents) -> None:
+    waits = template_module("app.migrate.waits").MigrationSettings
+    names = ("migration_connect_wait", "migration_lock_wait", "migration_retry_wait")
+    waited = sum(waits.model_fields[name].default for name in names)
+    for (kind, _), it in documents.items():
+        if kind == "Job":
+            assert it["spec"]["activeDeadlineSeconds"] > (it["spec"]["backoffLimit"] + 1) * waited
+        if kind == "Deployment" and "initContainers" in it["spec"]["template"]["spec"]:
+            assert it["spec"]["progressDeadlineSeconds"] > waited
+
+
+def test_a_rollout_leaves_no_gap(documents: Documents) -> None:
+    for (kind, _), it in documents.items():
+        if kind == "Deployment":
+            assert it["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+            pod = it["spec"]["template"]["spec"]
+            [container] = pod["containers"]
+            assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready"
+            assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"
+            last = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+            assert pod["terminationGracePeriodSeconds"] > last + int(container["command"][-1])
+            [budget] = [other for (kind, _), other in documents.items() if "Disruption" in kind]
+            labels = it["spec"]["template"]["metadata"]["labels"].items()
+            assert budget["spec"]["selector"]["matchLabels"].items() <= labels
+            [service] = [other for (kind, _), other in documents.items() if kind == "Service"]
+            assert service["spec"]["selector"].items() <= labels
+    [policy] = [it for (kind, _), it in documents.items() if kind == "NetworkPolicy"]
+    selected = policy["spec"]["podSelector"]["matchLabels"].items()
+    for (kind, _), it in documents.items():
+        if kind in {"Deployment", "Job"}:
+            assert selected <= it["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_the_migration_is_a_job_or_an_init_container(documents: Documents) -> None:
+    specs = pods(documents)
+    assert ("Job" in specs) != ("initContainers" in specs.get("Deployment", {}))
