@@ -647,6 +647,33 @@ def test_what_a_migration_itself_refuses_is_one_failure(render: Render, server: 
     assert "its revision id has 40 characters" in output
 
 
+@pytest.mark.parametrize("text_of_it", ["x = 1 / 0", "this is", "import nothing_like_it"])
+def test_a_broken_model_is_one_failure(render: Render, server: URL, text_of_it: str) -> None:
+    project = render()
+    (project.backend / "app" / "models" / "place.py").write_text(f"{text_of_it}\n")
+    code, output = suite(project, TEST_DATABASE_URL=text(server))
+    assert (code, failures(output)) == (1, (1, 1)), output
+    assert "app/models/place.py, line 1" in output
+
+
+def test_a_role_of_a_revision_is_made_once_on_a_server_of_the_tests(render: Render) -> None:
+    """All databases of a run share it: it is there for the second, and needed by the first."""
+    up = """\
+op.execute("CREATE ROLE reporting")
+op.execute("CREATE TABLE reports (id int)")
+op.execute("GRANT SELECT ON reports TO reporting")"""
+    down = 'op.execute("DROP TABLE reports")\nop.execute("DROP ROLE reporting")'
+    project = render()
+    write_revision(project.backend, "roles", "baseline", up, down)
+    code, output = suite(project, "-k", "not same_schema", TEST_DATABASE_URL="")
+    assert code == 0, output
+    down = 'op.execute("DROP ROLE reporting")\nop.execute("DROP TABLE reports")'
+    write_revision(project.backend, "roles", "baseline", up, down)
+    code, output = suite(project, "-k", "reverted", TEST_DATABASE_URL="")
+    assert (code, failures(output)[0]) == (1, 1), output
+    assert "privileges for table reports" in output
+
+
 @pytest.mark.parametrize("some", ["tracked", "offline", "models", "revert"])
 def test_a_failing_revision_is_never_skipped_in_silence(
     render: Render, server: URL, some: str

@@ -330,6 +330,43 @@ def test_the_code_that_a_drift_comes_with_fixes_it(render: Render, server: URL) 
     assert code == 0, f"{fix.read_text()}\n{output}"
 
 
+OWN_COMPILER = """
+from sqlalchemy import DateTime
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.sql.expression import FunctionElement
+
+from app.core.database import Base
+
+
+class utcnow(FunctionElement):
+    type = DateTime()
+    inherit_cache = True
+
+
+@compiles(utcnow, "postgresql")
+def of_postgresql(*_, **__):
+    return "timezone('utc', CURRENT_TIMESTAMP)"
+
+
+class Place(Base):
+    __tablename__ = "places"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    made = mapped_column(DateTime, server_default=utcnow())
+"""
+
+
+def test_an_sql_function_with_its_own_compiler_is_worded(render: Render, server: URL) -> None:
+    """As SQLAlchemy's documentation recommends for utcnow()."""
+    project = render()
+    (project.backend / "app" / "models" / "place.py").write_text(OWN_COMPILER)
+    code, output = suite(project, server, "testing/drift.py")
+    assert code == 1
+    assert "only in the models: table places" in output
+    assert "server_default=sa.text(\"timezone('utc', CURRENT_TIMESTAMP)\")" in output
+
+
 def test_branches_merges_bases_and_dependencies_pass(render: Render, server: URL) -> None:
     project = render()
     table = ("CREATE TABLE @ (id int)", "DROP TABLE @")

@@ -249,7 +249,7 @@ def apply(url: URL, some: list[Script]) -> None:
 
 
 def shared_problem(error: BaseException) -> str:
-    """What other tests meet too: a revision that fails, or that cannot be read. Else empty."""
+    """What other tests meet too: a model or a revision that fails or cannot be read; else empty."""
     if isinstance(error, OneProblem):
         return str(error)
     if isinstance(error, Exception) and not isinstance(error, AssertionError):
@@ -258,6 +258,8 @@ def shared_problem(error: BaseException) -> str:
         except OneProblem as problem:
             return str(problem)
         for frame in traceback.extract_tb(error.__traceback__):
+            if Path(frame.filename) == BACKEND / "app" / "models" / "__init__.py":
+                return str(explain(error) or error)
             if script := known.get(frame.filename):
                 return failure(script, frame.name, error)
     return str(error) if isinstance(error, MigrationError) else ""

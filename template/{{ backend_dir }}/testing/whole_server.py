@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import psycopg2
 from sqlalchemy import Engine, event
 
 BACKEND = Path(__file__).resolve().parents[1]
@@ -29,6 +30,7 @@ _PATTERN = re.compile(
     )\b""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
+_EXISTS = "42710"  # a SQLSTATE
 _BODY = re.compile(r"\s*create\b[^;]*?\b(function|procedure)\b", re.IGNORECASE)
 notes: list[str] = []  # what was not run, and where
 LONGEST = 120  # seconds for a step of a revision, over a few rows in each table
@@ -36,9 +38,8 @@ _ends_at = [float("inf")]  # when the step that runs is to end
 
 
 def is_about_the_server(statement: str) -> bool:
-    """Whether it would change what other databases of a server that is not ours share."""
-    given = os.environ.get("TEST_DATABASE_URL", "").strip()
-    text = re.sub(r"--[^\n]*|/\*.*?\*/", " ", statement, flags=re.DOTALL) if given else ""
+    """Whether it changes what the other databases of the server share."""
+    text = re.sub(r"--[^\n]*|/\*.*?\*/", " ", statement, flags=re.DOTALL)
     return bool(_PATTERN.search(text) and not _BODY.match(text))
 
 
@@ -61,9 +62,27 @@ def _before_execute(cursor: Any, statement: str, *_: object) -> bool:
         raise TimeoutError(f"it does not end, though tables have a few rows: {LONGEST} s")
     if not is_about_the_server(statement) or not (place := line_of_a_revision()):
         return False
+    if not os.environ.get("TEST_DATABASE_URL", "").strip():
+        return _is_done(cursor, statement)
     said = " ".join(re.sub(r"(?i)(password\s+)\S+", r"\1***", statement).split())[:200]
     notes.append(f"{place}: not run on the server of TEST_DATABASE_URL, which others use: {said}")
     cursor.execute("SELECT")
+    return True
+
+
+def _is_done(cursor: Any, statement: str) -> bool:
+    """On a server of ours: True where it was for another database of this run, or is not yet."""
+    if cursor.connection.autocommit or ";" in statement.strip().rstrip(";"):
+        return False
+    cursor.execute("SAVEPOINT done")
+    try:
+        cursor.execute(statement)
+    except psycopg2.Error as error:
+        needed_by = (error.diag.message_detail or "").splitlines()
+        elsewhere = needed_by and all(" database " in line for line in needed_by)
+        if error.pgcode != _EXISTS and not elsewhere:
+            raise
+        cursor.execute("ROLLBACK TO done")
     return True
 
 
