@@ -398,8 +398,8 @@ def test_the_command_that_creates_the_database_survives_the_shell(stage: Stage) 
     with url(database=name)(stage):
         remedy = sentence(run(stage.service, MIGRATE_COMMAND=COMPOSE))[1]
     words = shlex.split(remedy[remedy.index("docker compose exec") :])
-    assert words[:-1] == ["docker", "compose", "exec", "postgres", "sh", "-c"]
-    assert shlex.split(words[-1])[-1] == name
+    assert words[:6] == ["docker", "compose", "exec", "postgres", "sh", "-c"]
+    assert words[6:] == ['createdb -U "$POSTGRES_USER" "$1"', "-", name]
 
 
 COMMENTS = ["/* x */", "-- it's\n", "/* ' */", "/* /* ' */ */"]

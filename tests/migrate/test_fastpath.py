@@ -668,7 +668,7 @@ def test_the_settings_and_the_fast_path_mean_the_same_database(service: Service)
         from pydantic_settings import SettingsError
         from app.core.config import Settings
         from app.migrate import fastpath
-        from app.migrate.waits import MigrationSettings
+        from app.migrate.settings import MigrationSettings
 
         urls = [
             "postgresql://a:b@c/d", "postgres://a:b@c:1/d", "postgresql+asyncpg://a:b@c:1/d",

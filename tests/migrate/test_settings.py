@@ -216,7 +216,7 @@ def test_compose_hands_a_migrations_waits_on(read: Reader) -> None:
     if not shutil.which("docker"):
         cannot_run("no docker command line", "scripts/lab up")
     example = (read.project.path / ".env.example").read_text()
-    waits = dict(re.findall(r"^#(MIGRATION_(?!DATABASE)\w+)=(\d+)$", example, re.MULTILINE))
+    waits = dict(re.findall(r"^#(MIGRATION_(?!DATABASE)\w+)=([\d.]+)$", example, re.MULTILINE))
     assert len(waits) == 4
     done = subprocess.run(
         ["docker", "compose", "config", "--format=json", "migrate"],
@@ -321,6 +321,7 @@ def test_a_url_of_any_host_fits_both_drivers(
         ({"DATABASE_URL": "hidden"}, "DATABASE_URL is not of the form"),
         ({"DATABASE_URL": "postgresql://u:hidden@h"}, "DATABASE_URL is not of the form"),
         ({"DATABASE_URL": "postgresql://u:hidden@h:port/d"}, "DATABASE_URL is not of the form"),
+        ({"DATABASE_URL": "postgresql://u:hidden@h:0/d"}, "DATABASE_URL is not of the form"),
         ({"DATABASE_URL": "postgresql://u:x@hidden@h/d"}, "DATABASE_URL is not of the form"),
         ({"DATABASE_URL": "mysql://u:hidden@h/d"}, "DATABASE_URL is not of the form"),
         # A driver would end a text there: another password, another host.

@@ -55,7 +55,7 @@ def run_migrations_offline() -> None:
 
 def run_migrations_online() -> None:
     """Connect, lock, set lock_timeout, configure, run."""
-    from app.migrate.waits import MigrationSettings  # here an error in config.py is explained
+    from app.migrate.settings import MigrationSettings  # here an error in config.py is explained
 
     recorder = Recorder(context)
     settings = MigrationSettings()

@@ -167,7 +167,7 @@ def walk(server: URL, url: URL | None) -> None:
             if not running:
                 raise
             raise OneProblem(failure(running[0], "upgrade", error)) from error
-    print(f"{len(revisions())} revisions build a database from empty.")
+    print(f"Revisions that build a database from empty: {len(revisions())}.")
     if url is None:
         print(f"Next:  {MIGRATE}, or for a database that has a schema: --database")
     elif not same:

@@ -63,7 +63,7 @@ def _session() -> Generator[tuple[Connection, Any]]:
     """A connection by the settings, and those of migrations."""
     from app.core.config import get_settings
     from app.migrate.connect import connect
-    from app.migrate.waits import MigrationSettings
+    from app.migrate.settings import MigrationSettings
 
     settings = MigrationSettings()
     with connect(get_settings().database_url_sync, settings.migration_connect_wait) as connection:

@@ -2,9 +2,12 @@
 
 import os
 import re
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +81,23 @@ def problem(table: str, name: str, /, **values: object) -> Problem:
     install = "docker compose build" if in_compose else "install it"
     values |= {"again": AGAIN, "migrate": MIGRATE, "install": install}
 
+    def value(name: re.Match[str]) -> str:
+        text = str(values.get(name[2], name[0]))
+        return shlex.quote(text) if name[1] else text
+
     def filled(text: str) -> str:
-        return re.sub(r"<(\w+)>", lambda name: str(values.get(name[1], name[0])), text).strip()
+        return re.sub(r"<(sh:)?(\w+)>", value, text).strip()
 
     exit_code, transient = ExitCode[entry["exit"]], entry.get("transient", False)
     return Problem(filled(entry["cause"]), filled(remedy), exit_code, transient)
+
+
+def find(table: str, messages: Iterable[str], tag: str = "", /, **values: object) -> Problem | None:
+    """By the first entry of the table that is in one of the messages, or in the tag after it."""
+    for (name, entry), message in product(entries()[table].items(), messages):
+        if found := re.search(entry.get("when", ""), f"{message}{tag}"):
+            return problem(table, name, message=message, **values, **found.groupdict(""))
+    return None
 
 
 # A statement may have been cut off within its quotes, so that their end may be missing.

@@ -27,7 +27,7 @@ BACKEND = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__fil
 SECRETS = "/run/secrets"  # as in app/core/config.py
 # SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs.
 SHIPPED = {
-    "alembic/env.py": "01e9fd585ebad63e377e2afd3ba34006d3f8e74b3532f7faa3adb57ebf6c9419",
+    "alembic/env.py": "5350baa19d66576007c097e0e50fa65ce89b6c2d37beae5bd467159c99ce1ea7",
     "app/core/config.py": "58f98f34b8fccc68ca2b9ec76c57521f7d2b0d24d865206c405f3a95e9448a42",
     "app/core/urls.py": "a96b301a9eff2f1645804b7f83278623c293293c5a7b819742fd8d17b2682539",
 }

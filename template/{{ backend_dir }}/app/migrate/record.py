@@ -77,10 +77,12 @@ class Recorder:
     def __call__(self, *, ctx: MigrationContext, step: MigrationInfo, **_: Any) -> None:
         """What Alembic calls after each revision, in its transaction (`on_version_apply`)."""
         direction = "upgrade" if step.is_upgrade else "downgrade"
+        if step.is_stamp:
+            direction += " (stamp)"
         assert ctx.connection is not None
         for script in step.up_revisions:
             assert isinstance(script, Script)  # with a file; not a bare node of the graph
-            self._insert(ctx.connection, script, direction + " (stamp)" * step.is_stamp)
+            self._insert(ctx.connection, script, direction)
         self.applied += 1
         self.reverted += not step.is_upgrade
         self._since = time.monotonic()

@@ -51,29 +51,32 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
     """The steps of this command (`fn`), each in a clean session that holds the migration lock."""
     steps: Steps = context.context_opts["fn"]
 
+    running = ""  # the file of the revision that runs
+
+    def refuse_rollback(*_: Any) -> None:
+        if running:
+            raise MigrationError(problem("migrate", "ended-transaction", file=running))
+
+    @event.listens_for(connection, "before_cursor_execute")
+    def look(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if _ROLLBACK.match(statement):
+            refuse_rollback()
+
+    event.listen(connection, "rollback", refuse_rollback)
+
     def then_clean(step: RevisionStep, migration: MigrationContext) -> Callable[..., None]:
-        function, file = step.migration_fn, Path(step.revision.path).name
-
-        def refuse_rollback(*_: Any) -> None:
-            raise MigrationError(problem("migrate", "ended-transaction", file=file))
-
-        def refuse_statement(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            if _ROLLBACK.match(statement):
-                refuse_rollback()
-
-        listeners = {"rollback": refuse_rollback, "before_cursor_execute": refuse_statement}
+        function = step.migration_fn
 
         @wraps(function)  # Alembic logs its name
         def run(**arguments: Any) -> None:
-            for name, listener in listeners.items():
-                event.listen(connection, name, listener)
+            nonlocal running
+            running = file = Path(step.revision.path).name
             try:
                 function(**arguments)
+                if connection.closed:
+                    refuse_rollback()
             finally:
-                for name, listener in listeners.items():
-                    event.remove(connection, name, listener)
-            if connection.closed:
-                refuse_rollback()
+                running = ""
             _begin_again(connection, migration, file)
             _clean(connection)  # before Alembic updates its table: in another role it might not
 
