@@ -20,7 +20,7 @@ from greenlet import greenlet  # type: ignore[import-untyped]
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, NoSuchTableError
 
-from app.migrate.errors import MigrationError
+from app.migrate.errors import MigrationError, shorten
 from app.migrate.explain import explain
 from testing.databases import BACKEND, Alembic, copy_of
 from testing.whole_server import LONGEST, time_limit
@@ -270,12 +270,6 @@ def where(script: Script, name: str) -> str:
     lines = Path(script.path).read_text("utf-8").splitlines()
     numbers = (n for n, it in enumerate(lines, 1) if re.match(rf"def {name}\(|{name}\s*[:=]", it))
     return f"{shorten(script.path)}:{next(numbers, 1)}"
-
-
-def shorten(path: str | Path) -> str:
-    """Without the backend folder in front."""
-    path = Path(path)
-    return path.relative_to(BACKEND).as_posix() if path.is_relative_to(BACKEND) else str(path)
 
 
 def failure(script: Script, name: str, error: Exception) -> str:

@@ -9,9 +9,10 @@ from contextlib import closing
 import pytest
 from sqlalchemy import URL
 
+from app.migrate.errors import shorten
 from testing.audit import Audit
 from testing.audit.messages import MESSAGES, Report
-from testing.revisions import declared, released, settings, shorten, unreleased, where
+from testing.revisions import declared, released, settings, unreleased, where
 from testing.rows import Examples, Filler
 
 UNRELEASED = (

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from alembic.script import Script
 
-from app.migrate.errors import MIGRATE
+from app.migrate.errors import MIGRATE, shorten
 from testing.databases import BACKEND
-from testing.revisions import revisions, scripts, shorten, unreleased, warnings_shown
+from testing.revisions import revisions, scripts, unreleased, warnings_shown
 
 # Messages that say nothing.
 EMPTY = re.compile(r"(?i)|empty message|revision|migration|changes?|updates?|fix|wip|test")

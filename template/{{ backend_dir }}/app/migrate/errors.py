@@ -17,6 +17,12 @@ AGAIN = "run the same command again; it continues after the last committed revis
 MIGRATE = os.environ.get("MIGRATE_COMMAND", "python -m app.migrate")
 
 
+def shorten(path: str | Path) -> str:
+    """Without the backend folder in front."""
+    path = Path(path)
+    return (path.relative_to(BACKEND) if path.is_relative_to(BACKEND) else path).as_posix()
+
+
 class ExitCode(IntEnum):
     """How a migration command ended; alembic/README.md says what to do about each."""
 

@@ -14,7 +14,16 @@ from pydantic import ValidationError
 from sqlalchemy import exc
 from sqlalchemy.exc import DBAPIError
 
-from app.migrate.errors import BACKEND, MIGRATE, MigrationError, Problem, find, printable, problem
+from app.migrate.errors import (
+    BACKEND,
+    MIGRATE,
+    MigrationError,
+    Problem,
+    find,
+    printable,
+    problem,
+    shorten,
+)
 
 VERSIONS = BACKEND / "alembic" / "versions"
 # By the functions of Alembic and Python that follow it.
@@ -46,7 +55,7 @@ def _of_import(error: BaseException) -> Problem | None:
         return None
     place = _place(error, BACKEND)
     if isinstance(error, SyntaxError):  # which has no frame in its file
-        place = f"{_shorten(error.filename or _read_by_alembic(error))}, line {error.lineno}"
+        place = f"{shorten(error.filename or _read_by_alembic(error))}, line {error.lineno}"
     return find("import", [f"{type(error).__name__}: {error.msg}"], place=place)
 
 
@@ -183,7 +192,7 @@ def _place(error: BaseException, folder: Path) -> str | None:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         if path.is_relative_to(folder) and "site-packages" not in path.parts:
-            return f"{_shorten(path)}, line {frame.lineno}"
+            return f"{shorten(path)}, line {frame.lineno}"
     return None
 
 
@@ -192,15 +201,9 @@ def _read_by_alembic(error: BaseException) -> str:
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         code, values = frame.f_code, frame.f_locals
         if code.co_name == "load_python_file":
-            return "" if values["filename"] == "env.py" else _shorten(values["path"])
+            return "" if values["filename"] == "env.py" else shorten(values["path"])
         if Path(code.co_filename).parent.name in {"runtime", "script"}:
             for value in values.values():
                 if type(value).__name__ == "Script" and hasattr(value, "path"):
-                    return _shorten(value.path)
+                    return shorten(value.path)
     return ""
-
-
-def _shorten(path: str | Path) -> str:
-    """From the backend folder on."""
-    path = Path(path)
-    return (path.relative_to(BACKEND) if path.is_relative_to(BACKEND) else path).as_posix()
