@@ -563,3 +563,21 @@ def test_a_policy_stands_in_the_settings(render: Render, server: URL) -> None:
     assert code == 0, output
     settings.write_text(f"{text}\n[tool.migrations.revisions.nobody]\n")
     assert "[tool.migrations] revisions: no revision nobody" in suite(project, server, *words)[1]
+
+
+def test_a_revision_that_does_not_end_is_told_so(render: Render, server: URL) -> None:
+    """By its statements, as a loop over rows of the suite's making, or in one of them."""
+    project = render()
+    module = project.backend / "testing" / "whole_server.py"
+    module.write_text(module.read_text().replace("LONGEST = 120", "LONGEST = 1"))
+    rows = 'op.get_bind().scalar(sa.text("SELECT count(*) FROM loops"))'
+    write_revision(
+        project.backend, "first", "baseline", "CREATE TABLE loops (id int)", "DROP TABLE loops"
+    )
+    write_revision(project.backend, "loops", "first", f"while {rows}:\n    pass", number=1)
+    write_revision(project.backend, "sleeps", "loops", "", "SELECT pg_sleep(999)", number=2)
+    code, output = suite(project, server, "testing/reversible.py", "testing/safety.py")
+    assert code == 1
+    assert re.search(r"in the way: .*_loops_\S+:15: upgrade\(\) fails: TimeoutError", output)
+    assert re.search(r"_sleeps_\S+:19: downgrade\(\) fails: canceling statement", output)
+    assert re.findall(r"(?m)^SUBFAILED\[(\w+)\]", output) == ["sleeps"]

@@ -6,7 +6,7 @@ Their names are what `accepted_risks` of a revision says. locks.py and compatibi
 import re
 import tomllib
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,13 @@ class Report:
     without_rows: dict[str, str] = field(default_factory=dict)  # tables it touched -> why
 
     def add(self, hazard: str, statement: Statement, what: str = "", blocked: str = "") -> None:
-        """Once per hazard and statement."""
-        finding = Finding(hazard, statement, what, blocked)
-        if finding not in self.findings:
-            self.findings.append(finding)
+        """Once per hazard and line: a statement in a loop may be about many tables."""
+        for number, it in enumerate(self.findings):
+            if (it.hazard, it.statement.place) == (hazard, statement.place):
+                if what not in it.what.split(" and "):
+                    self.findings[number] = replace(it, what=f"{it.what} and {what}")
+                return
+        self.findings.append(Finding(hazard, statement, what, blocked))
 
     def remaining(self, accepted: Collection[str]) -> list[Finding]:
         """What nobody has accepted, except what the remedy of another finding covers."""
