@@ -1,0 +1,249 @@
+"""A rolling deploy, as an orchestrator does it: requests go to whatever is ready, 200 a second.
+
+Fewer where the machine is too busy for that: at most twenty are open at a time.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import httpx
+
+from tests._kit.revision import write_revision
+from tests._kit.support import free_port
+from tests.migrate.service import Service
+
+RATE = int(os.environ.get("ROLLING_RATE", "200"))  # requests a second
+OPEN = 20  # requests at a time
+PATIENCE = 60  # seconds that a client waits for its answer
+SETTLE = 0.4  # seconds from one event to the next
+ROUTES = '''
+"""What the test asks for."""
+
+from fastapi import APIRouter
+from sqlalchemy import select
+
+from app.api.transaction import Transaction
+from app.models.item import Item, new, show
+
+router = APIRouter()
+
+
+@router.get("/items")
+async def read(session: Transaction) -> list[str]:
+    """The last five."""
+    rows = await session.scalars(select(Item).order_by(Item.id.desc()).limit(5))
+    return [show(row) for row in rows]
+
+
+@router.post("/items")
+async def add(session: Transaction) -> None:
+    """One more."""
+    session.add(new())
+'''
+
+
+MODEL = """
+import enum
+
+from sqlalchemy import Enum
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.database import Base, Id
+
+
+class Item(Base):
+    __tablename__ = "{table}"
+
+    id: Mapped[Id]
+    {columns}
+
+
+def new() -> Item:
+    return Item({new})
+
+
+def show(row: Item) -> str:
+    return {show}
+"""
+
+
+@dataclass
+class Release:
+    """One version of the application: the bodies of its revisions' upgrade(), and its model."""
+
+    migrations: list[str] = field(default_factory=list)
+    columns: str = "name: Mapped[str]"  # on one line
+    new: str = "name='x'"
+    show: str = "row.name + ''"
+    table: str = "items"
+    accepts: tuple[str, ...] = ()  # hazards of its last revision
+
+
+@dataclass
+class Instance:
+    """A process that serves one release."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    is_ready: bool = False
+    failures: int = 0
+    is_leaving: bool = False
+
+
+class Load:
+    """Clients: each request goes to the next instance that is ready, and has to succeed."""
+
+    def __init__(self, first: Instance) -> None:
+        self.instances: list[Instance] = []
+        self.first = first
+        self.began = time.monotonic()
+        self.ended: Counter[str] = Counter()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+
+    def __enter__(self) -> "Load":
+        self._thread.start()
+        self.add(self.first)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Wait for the last answers."""
+        self._over.set()
+        self._thread.join()
+
+    def add(self, instance: Instance) -> None:
+        """Send requests there too, once its readiness probe says so."""
+        self.instances.append(instance)
+        deadline = time.monotonic() + 60
+        while not instance.is_ready:
+            assert instance.process.poll() is None, "it ended"
+            assert time.monotonic() < deadline, "it is not ready"
+            time.sleep(0.05)
+
+    async def _run(self) -> None:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(timeout=PATIENCE, limits=limits) as client:
+            probes = asyncio.create_task(self._probe(client))
+            pending, at = set[asyncio.Task[None]](), time.monotonic()
+            for number in count():
+                if self._over.is_set():
+                    break
+                at += 1 / RATE
+                await asyncio.sleep(max(0, at - time.monotonic()))
+                if self.first.is_ready and len(pending) < OPEN:
+                    task = asyncio.create_task(self._request(client, number))
+                    pending.add(task)
+                    task.add_done_callback(pending.discard)
+            await asyncio.gather(*pending)
+            probes.cancel()
+
+    async def _probe(self, client: httpx.AsyncClient) -> None:
+        """As Kubernetes does, which gives up on an instance after three failures in a row."""
+        while True:
+            for instance in [it for it in self.instances if not it.is_leaving]:
+                with suppress(httpx.HTTPError):
+                    url = f"http://127.0.0.1:{instance.port}/health/ready"
+                    succeeded = (await client.get(url)).status_code == 200
+                    instance.failures = 0 if succeeded else instance.failures + 1
+                    instance.is_ready = succeeded or (instance.is_ready and instance.failures < 3)
+            await asyncio.sleep(0.2)
+
+    async def _request(self, client: httpx.AsyncClient, number: int) -> None:
+        able = [it for it in self.instances if it.is_ready and not it.is_leaving]
+        if not able:
+            self.ended["no instance is ready"] += 1
+            await asyncio.sleep(0.1)
+            return
+        url = f"http://127.0.0.1:{able[number // 2 % len(able)].port}/items"
+        try:
+            answer = await client.request("POST" if number % 2 else "GET", url)
+            self.ended[str(answer.status_code)] += 1
+        except httpx.HTTPError as error:
+            self.ended[type(error).__name__] += 1
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """How many requests did not succeed, by how."""
+        return {how: many for how, many in self.ended.items() if how != "200"}
+
+
+def write(service: Service, release: Release) -> None:
+    """The code and the revisions of a release, on top of those of the one before."""
+    for number, body in enumerate(release.migrations, 1):
+        is_last = number == len(release.migrations)
+        known = len(list(service.versions.glob("*.py")))
+        name, more = f"r{known:03}", dict[str, Any]()
+        if is_last and release.accepts:
+            more["accepted_risks"] = dict.fromkeys(release.accepts, "no release uses it")
+        write_revision(service.backend, name, service.head, body, number=known, **more)
+        service.head = name
+    app = service.backend / "app"
+    text = MODEL.format(**vars(release))
+    (app / "models" / "item.py").write_text(text)
+    (app / "api" / "routes.py").write_text(ROUTES)
+    main = (app / "main.py").read_text()
+    if "routes" not in main:
+        extra = "from app.api import routes\n\napp.include_router(routes.router)\n"
+        (app / "main.py").write_text(f"{main}\n{extra}")
+
+
+@contextmanager
+def serving(service: Service) -> Generator[Instance]:
+    """The application of this folder, as a process of its own."""
+    port = free_port()
+    options = ["--port", str(port), "--log-level", "warning", "--timeout-graceful-shutdown", "5"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "app.main:app", *options],
+        cwd=service.backend,
+        env=service.environment(STATEMENT_TIMEOUT="5"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield Instance(process, port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def leave(load: Load, instance: Instance) -> None:
+    """As Kubernetes does: no new requests, a moment, SIGTERM."""
+    instance.is_leaving = True
+    time.sleep(SETTLE)
+    instance.process.send_signal(signal.SIGTERM)
+    assert instance.process.wait(20) in {0, -signal.SIGTERM}
+    load.instances.remove(instance)
+
+
+def roll(services: list[Service]) -> Load:
+    """One release after the other, while clients ask; each is a folder that `write` has filled."""
+    with ExitStack() as stack:
+        done = services[0].migrate()
+        assert done.returncode == 0, done
+        first = stack.enter_context(serving(services[0]))
+        load = stack.enter_context(Load(first))  # ends before any instance that is left
+        for service in services[1:]:
+            time.sleep(SETTLE)
+            done = service.migrate()
+            assert done.returncode == 0, done
+            time.sleep(SETTLE)
+            load.add(stack.enter_context(serving(service)))
+            time.sleep(SETTLE)
+            leave(load, load.instances[0])
+        time.sleep(SETTLE)
+        load.stop()
+    return load
