@@ -1,6 +1,6 @@
 """What the checks of revisions pass fails no request of a rolling deploy; what they refuse does.
 
-ROLLING=all scripts/test tests/migrate/test_rolling.py -n 0 plays all kinds, and asks the checks of each;
+ROLLING=all scripts/test tests/migrate/test_rolling.py -n 0 plays all kinds, and asks the checks;
 CI plays one of each sort.
 """
 

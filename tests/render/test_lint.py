@@ -106,19 +106,35 @@ def test_the_workflow_runs_commands_that_exist(rendered: Render) -> None:
     assert "migrate" in ran
 
 
-def test_the_workflow_is_hardened(rendered: Render, tmp_path: Path) -> None:
+def test_the_workflow_and_its_bot_are_hardened(rendered: Render, tmp_path: Path) -> None:
     """Actions by digest, no credentials left in the checkout, no permission that is not needed."""
-    workflow = rendered().path / ".github" / "workflows" / "ci.yml"
-    loose = tmp_path / "loose.yml"
-    loose.write_text(re.sub(r"@[0-9a-f]{40}", "@v7", workflow.read_text()))
-    for file, status in ((workflow, 0), (loose, 14)):  # 14: a finding of high severity
+    github = rendered().path / ".github"
+    assert {path.name for path in github.rglob("*.yml")} == {"ci.yml", "dependabot.yml"}
+    loose = shutil.copytree(github, tmp_path / ".github")
+    workflow = loose / "workflows" / "ci.yml"
+    workflow.write_text(re.sub(r"@[0-9a-f]{40}", "@v7", workflow.read_text()))
+    hasty = shutil.copytree(github, tmp_path / "hasty" / ".github")
+    bot = hasty / "dependabot.yml"
+    bot.write_text(re.sub(r"    cooldown: .*\n", "", bot.read_text()))
+    for folder, status in ((github, 0), (loose, 14), (hasty, 13)):  # 13: medium, 14: high
         done = subprocess.run(
-            [Path(sys.executable).with_name("zizmor"), "--offline", "--no-progress", file],
+            [Path(sys.executable).with_name("zizmor"), "--offline", "--no-progress", folder],
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == status, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("backend_dir", ["backend", ".", "services/api"])
+def test_the_bot_looks_where_files_are(rendered: Render, backend_dir: str) -> None:
+    project = rendered(backend_dir=backend_dir).path
+    updates = yaml.safe_load((project / ".github" / "dependabot.yml").read_text())["updates"]
+    files = {"github-actions": ".github/workflows", "docker": "Dockerfile", "pip": "pyproject.toml"}
+    assert {it["package-ecosystem"] for it in updates} == files.keys()
+    for update in updates:
+        folder = project / update["directory"].removeprefix("/")
+        assert (folder / files[update["package-ecosystem"]]).exists()
 
 
 @pytest.mark.parametrize("answers", MIXES, ids=lambda mix: "-".join(mix.values()))
