@@ -1,5 +1,6 @@
 """A migration never makes others wait for long: short waits for locks, and another try."""
 
+import re
 import statistics
 import threading
 import time
@@ -317,3 +318,15 @@ def test_a_lock_on_what_we_read_ourselves_is_waited_for_too(
         blocker.commit()
     done = running.wait()
     assert done.returncode == 0, done
+
+
+def test_what_takes_long_says_every_few_seconds_how_far_it_is(service: Service) -> None:
+    slow = "CREATE FUNCTION slow(n int) RETURNS int LANGUAGE sql IMMUTABLE AS"
+    service.sql(f"{slow} 'SELECT n FROM pg_sleep(0.01)'; CREATE TABLE items AS SELECT 1 AS n")  # noqa: S608
+    service.sql("INSERT INTO items SELECT n FROM generate_series(1, 150) n")
+    service.add("index", 'op.execute("CREATE INDEX ON items (slow(n))")')
+    command = "import app.migrate.retry, app.migrate.cli; app.migrate.retry.REPORT = 0.2;"
+    done = service.python(f"{command} app.migrate.cli.run(['upgrade', 'head'])")
+    assert done.returncode == 0, done
+    line = r"Running for \d s, building index: scanning table, \d+ per cent: CREATE INDEX ON items"
+    assert re.search(line, done.stderr), done

@@ -27,6 +27,18 @@ SELECT string_agg(concat('pid ', pid, ' (',
                          left(regexp_replace(query, '[[:space:]]+', ' ', 'g'), 60)), '; ')
 FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(%(pid)s))
 
+-- name: progress
+-- What the session `pid` is doing; a build of an index says how far it is.
+SELECT concat('Running for ', round(extract(epoch FROM clock_timestamp() - query_start)), ' s',
+              CASE wait_event_type WHEN 'Lock' THEN ', waiting for a lock' END,
+              ', ' || phase, ', ' || round(100.0 * done / nullif(total, 0)) || ' per cent', ': ',
+              left(regexp_replace(query, '[[:space:]]+', ' ', 'g'), 60))
+FROM pg_stat_activity LEFT JOIN pg_stat_progress_create_index USING (pid)
+LEFT JOIN LATERAL (VALUES (blocks_done, blocks_total), (tuples_done, tuples_total)) AS part (done, total)
+    ON total > 0
+WHERE pid = %(pid)s AND state = 'active'
+LIMIT 1
+
 -- name: leftovers
 -- An index that another session is building is invalid too, but not left behind. PostgreSQL does not
 -- tell an ordinary role which index another role is building: then none is reported. An index on a

@@ -15,12 +15,13 @@ from logging import getLogger
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from app.migrate.errors import ExitCode, MigrationError
+from app.migrate.errors import ExitCode, MigrationError, printable
 from app.migrate.explain import explain
 from app.migrate.queries import SQL
 from app.migrate.signals import let_it_end
 
 log = getLogger(__name__)
+REPORT = 5.0  # seconds from one line to the next about a statement that takes long
 
 
 class Attempts:
@@ -65,7 +66,7 @@ def run_with_retries(
     blockers = [""]
     while True:
         try:
-            with watched:
+            with watched, _watch(connection, "progress", REPORT, lambda it: log.info("%s", it)):
                 run()
         except DBAPIError as error:
             problem = explain(error)
@@ -74,24 +75,35 @@ def run_with_retries(
             connection.rollback()
             if not may_go_on() or not attempts.again(problem.cause):
                 raise MigrationError(replace(problem, cause=problem.cause + blockers[0])) from error
-            watched = _watch_for_blockers(connection, blockers)
+            watched = _watch(
+                connection,
+                "describe_blockers",
+                0.1,
+                lambda found: blockers.__setitem__(0, f"; blocked by {found}"),
+            )
         else:
             let_it_end()
             return
 
 
 @contextmanager
-def _watch_for_blockers(connection: Connection, blockers: list[str]) -> Generator[None]:
-    """Note in `blockers` who holds the locks that `connection` waits for; asked by another one."""
+def _watch(
+    connection: Connection, query: str, every: float, tell: Callable[[str], None]
+) -> Generator[None]:
+    """Have another session ask about that of `connection`, every so many seconds."""
     pid = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
     stop = threading.Event()
 
     def watch() -> None:
+        if stop.wait(every):
+            return  # without a connection, in most runs
         with suppress(DBAPIError), connection.engine.connect() as other:  # it is only a courtesy
-            while not stop.wait(0.1):
-                if found := other.exec_driver_sql(SQL["describe_blockers"], {"pid": pid}).scalar():
-                    blockers[:] = [f"; blocked by {found}"]
+            while True:
+                if found := other.exec_driver_sql(SQL[query], {"pid": pid}).scalar():
+                    tell(printable(found))
                 other.rollback()
+                if stop.wait(every):
+                    return
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
