@@ -26,7 +26,7 @@ from tests.migrate.service import Service
 RATE = int(os.environ.get("ROLLING_RATE", "200"))  # requests a second
 OPEN = 20  # requests at a time
 PATIENCE = 60  # seconds that a client waits for its answer
-SETTLE = 0.4  # seconds from one event to the next
+SETTLE = 50  # requests from one event to the next
 ROUTES = '''
 """What the test asks for."""
 
@@ -97,7 +97,8 @@ class Instance:
     process: subprocess.Popen[bytes]
     port: int
     is_ready: bool = False
-    failures: int = 0
+    failures: int = 0  # of its probe, in a row
+    open: int = 0  # requests
     is_leaving: bool = False
 
 
@@ -107,7 +108,6 @@ class Load:
     def __init__(self, first: Instance) -> None:
         self.instances: list[Instance] = []
         self.first = first
-        self.began = time.monotonic()
         self.ended: Counter[str] = Counter()
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
@@ -135,7 +135,7 @@ class Load:
             time.sleep(0.05)
 
     async def _run(self) -> None:
-        limits = httpx.Limits(max_connections=None)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         async with httpx.AsyncClient(timeout=PATIENCE, limits=limits) as client:
             probes = asyncio.create_task(self._probe(client))
             pending, at = set[asyncio.Task[None]](), time.monotonic()
@@ -152,14 +152,14 @@ class Load:
             probes.cancel()
 
     async def _probe(self, client: httpx.AsyncClient) -> None:
-        """As Kubernetes does, which gives up on an instance after three failures in a row."""
+        """As Kubernetes does, which gives up on an instance after some failures in a row."""
         while True:
             for instance in [it for it in self.instances if not it.is_leaving]:
                 with suppress(httpx.HTTPError):
                     url = f"http://127.0.0.1:{instance.port}/health/ready"
                     succeeded = (await client.get(url)).status_code == 200
                     instance.failures = 0 if succeeded else instance.failures + 1
-                    instance.is_ready = succeeded or (instance.is_ready and instance.failures < 3)
+                    instance.is_ready = succeeded or (instance.is_ready and instance.failures < 10)
             await asyncio.sleep(0.2)
 
     async def _request(self, client: httpx.AsyncClient, number: int) -> None:
@@ -168,12 +168,23 @@ class Load:
             self.ended["no instance is ready"] += 1
             await asyncio.sleep(0.1)
             return
-        url = f"http://127.0.0.1:{able[number // 2 % len(able)].port}/items"
+        chosen = able[number // 2 % len(able)]
+        url = f"http://127.0.0.1:{chosen.port}/items"
+        chosen.open += 1
         try:
             answer = await client.request("POST" if number % 2 else "GET", url)
             self.ended[str(answer.status_code)] += 1
         except httpx.HTTPError as error:
             self.ended[type(error).__name__] += 1
+        finally:
+            chosen.open -= 1
+
+    def settle(self) -> None:
+        """Let clients ask for a while."""
+        deadline, until = time.monotonic() + 60, self.ended.total() + SETTLE
+        while self.ended.total() < until:
+            assert time.monotonic() < deadline, self.ended
+            time.sleep(0.05)
 
     @property
     def failed(self) -> dict[str, int]:
@@ -221,9 +232,11 @@ def serving(service: Service) -> Generator[Instance]:
 
 
 def leave(load: Load, instance: Instance) -> None:
-    """As Kubernetes does: no new requests, a moment, SIGTERM."""
+    """As Kubernetes does: no new requests, the end of those that are open, SIGTERM."""
     instance.is_leaving = True
-    time.sleep(SETTLE)
+    load.settle()
+    while instance.open:
+        time.sleep(0.05)
     instance.process.send_signal(signal.SIGTERM)
     assert instance.process.wait(20) in {0, -signal.SIGTERM}
     load.instances.remove(instance)
@@ -237,13 +250,13 @@ def roll(services: list[Service]) -> Load:
         first = stack.enter_context(serving(services[0]))
         load = stack.enter_context(Load(first))  # ends before any instance that is left
         for service in services[1:]:
-            time.sleep(SETTLE)
+            load.settle()
             done = service.migrate()
             assert done.returncode == 0, done
-            time.sleep(SETTLE)
+            load.settle()
             load.add(stack.enter_context(serving(service)))
-            time.sleep(SETTLE)
+            load.settle()
             leave(load, load.instances[0])
-        time.sleep(SETTLE)
+        load.settle()
         load.stop()
     return load

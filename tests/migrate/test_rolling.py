@@ -195,7 +195,7 @@ REFUSED: dict[str, tuple[str, list[Release]]] = {
         ],
     ),
     "another type": (
-        "changes-type",
+        "rewrites-table",
         [
             Release([], NOTE, "name='x', note='1'"),
             Release(

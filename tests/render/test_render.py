@@ -46,7 +46,7 @@ AT_THE_TOP = {
     "README.md",
     "docker-compose.yml",
 }
-WORKFLOW = {".github/workflows/ci.yml"}
+WORKFLOW = {".github/dependabot.yml", ".github/workflows/ci.yml"}
 IN_THE_BACKEND = {
     path.relative_to(BACKEND).as_posix().removesuffix(".jinja")
     for path in map(ROOT.__truediv__, git(ROOT, "ls-files", "-z", str(BACKEND)).split("\0"))
