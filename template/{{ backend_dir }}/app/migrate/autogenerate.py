@@ -310,10 +310,12 @@ def _try_at_the_end(context: AutogenContext, comparison: Comparison, plan: Any) 
     generate = revision.generate_scripts
 
     def generate_and_say() -> Iterator[Any]:
-        script = revision.generated_revisions[-1]
-        lines = try_out(context, script, comparison, plan)
+        lines = list[str]()
+        for script in revision.generated_revisions:  # a hook of yours may have removed it
+            lines += try_out(context, script, comparison, plan)
+            lines += _notes(context, script.upgrade_ops)
         yield from generate()
-        for line in [*lines, *_notes(context, script.upgrade_ops)]:
+        for line in lines:
             revision.config.print_stdout("%s", line)
 
     revision.generate_scripts = generate_and_say

@@ -81,9 +81,11 @@ def _run(
             while said.__cause__:
                 said = said.__cause__
             diag = getattr(said, "diag", None)
-            words = [diag.message_primary, diag.message_detail] if diag else [repr(said)]
+            words = [diag.message_primary] if diag else [repr(said)]
             if diag and said.pgcode.startswith(_OTHER_CAUSES):
                 raise _Untried(printable(words[0])) from error
+            if diag and not said.pgcode.startswith("23"):  # whose details are values of rows
+                words.append(diag.message_detail)
             refused.append(op)
             why = printable(": ".join(filter(None, [_subject(op), *words])))
             parent.ops[number] = ByHand(why, op)
@@ -110,7 +112,8 @@ def _left(
     container: Any, comparison: Comparison, connection: Connection, wanted: Facts
 ) -> Sequence[ops.MigrateOperation]:
     """What is still another way, where nothing was refused: it is left to do by hand too."""
-    found = comparison.operations(comparison.facts(connection), wanted)
+    now = wanted if comparison.failure else comparison.facts(connection)
+    found = comparison.operations(now, wanted)
     container.ops += [
         ByHand(f"{_subject(op)}: not done by the operations above", op) for op in found
     ]
