@@ -156,6 +156,8 @@ class Loop:
                 compile(text, file.name, "exec")
                 if re.search(r"(?m)^\s*(from|import) app\b", text):
                     raise Wrong("the file imports the application")
+            if self.number == 1 and not re.search(self.case.get("file", ""), text):
+                raise Wrong("the file is another one")
             for line in (
                 self.case.get("says", ()) if self.number == 1 + ("then" in self.case) else ()
             ):

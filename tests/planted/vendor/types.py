@@ -56,3 +56,17 @@ class Choice(sa.TypeDecorator[str]):
     def load_dialect_impl(self, dialect: Any) -> Any:  # noqa: ARG002 (SQLAlchemy's signature)
         """That of the caller."""
         return self.impl
+
+
+class Encrypted(sa.TypeDecorator[str]):
+    """As advanced-alchemy's, whose repr() shows the key."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"Encrypted(key={self.key!r})"

@@ -24,12 +24,11 @@ _IN = re.compile(r'("[^"]+"|\w+)::text (= ANY|<> ALL) \(ARRAY\[([^]]*)\](?:::tex
 # In the order in which they are made; they are dropped the other way round.
 _KINDS = [
     *("schema", "extension", "domain", "sequence", "persistence", "option", "type", "number"),
-    *("numbers", "default", "generated", "constraint", "index", "foreign key"),
+    *("numbers", "default", "generated", "not null", "constraint", "index", "foreign key"),
 ]
 _BEFORE_TABLES = _KINDS[:4]
-_OF_COLUMNS = ("type", "number", "numbers", "default", "generated")
-
-_REMADE = _KINDS[-4:]  # from what they use
+_OF_COLUMNS = ("type", "number", "numbers", "default", "not null", "generated")
+_REMADE = ("generated", "constraint", "index", "foreign key")  # where what they use changes
 
 
 class Fact(NamedTuple):

@@ -96,6 +96,10 @@ fact (kind, relation, item, definition, make, drop, uses) AS (
     FROM attribute, LATERAL (SELECT format('GENERATED ALWAYS AS (%s) %s', expression,
         CASE attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END) AS clause) AS x
     WHERE attgenerated <> ''
+    UNION ALL -- which Alembic compares of all others
+    SELECT 'not null', relation, name, not_null, ARRAY[alter || 'SET NOT NULL'],
+        ARRAY[alter || 'DROP NOT NULL'], NULL
+    FROM attribute WHERE attgenerated <> '' AND not_null IS NOT NULL
     UNION ALL
     SELECT 'default', relation, name, expression, ARRAY[alter || 'SET DEFAULT ' || expression],
         ARRAY[alter || 'DROP DEFAULT'], NULL
