@@ -33,7 +33,7 @@ from sqlalchemy.types import ARRAY, TypeDecorator
 from app.core import autogenerate as yours
 from app.migrate.comparison import ByHand, Comparison, Statements, schemas
 from app.migrate.queries import HISTORY_TABLE
-from app.migrate.trial import try_out
+from app.migrate.trial import subject, try_out
 
 # Partitions, and what extensions own: no model has them.
 _LEFT_ALONE = """
@@ -210,19 +210,14 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
 
     def plan(aside: Collection[str] = ()) -> list[ops.MigrateOperation]:
         remade, own = comparison.remade(aside), list[Any]()
+        gone = comparison.columns(remade)
         for it in theirs:
-            if isinstance(it, ops.CreateTableOp) and it.table_name in aside:
+            if isinstance(it, ops.CreateTableOp) and subject(it) in aside:
                 for key in (key for key in it.columns if isinstance(key, ForeignKeyConstraint)):
                     key.info["late"] = True
                     comparison.late.add(str(final_name(key, context.dialect)))
             if isinstance(it, ops.ModifyTableOps):
-                names = it.schema, it.table_name
-                kept = [
-                    op
-                    for op in it.ops
-                    if not isinstance(op, ops.AlterColumnOp)
-                    or not comparison.is_remade(remade, *names, op.column_name)
-                ]
+                kept = [op for op in it.ops if subject(op) not in gone]
                 own.append(ops.ModifyTableOps(it.table_name, kept, schema=it.schema))
             else:
                 own.append(it)

@@ -43,6 +43,10 @@ class Fact(NamedTuple):
 Facts = dict[tuple[str, str, str], Fact]  # by kind, table and name
 
 
+def _subject(key: tuple[str, str, str]) -> str:
+    return ".".join(filter(None, key[1:])).replace('"', "")
+
+
 class Statements(ops.MigrateOperation):
     """SQL and what reverts it; those of a low rank come first, and Alembic's own have 3."""
 
@@ -137,7 +141,7 @@ class Comparison:
                 self._named(definition),
                 [*map(self._named, make or [])],
                 [*map(self._named, drop or [])],
-                frozenset(map(self._named, uses or [])),
+                frozenset(self._named(it).replace('"', "") for it in uses or []),
             )
             for kind, table, item, definition, make, drop, uses in connection.execute(
                 _DEFINITIONS, given
@@ -185,36 +189,31 @@ class Comparison:
         """What has to be dropped and made again, because something that it uses cannot change."""
         old, new = self.old, self.new
         changed = (key for key in self.generated if old[key].definition != new[key].definition)
-        remade = {f"{table}.{item}" for _, table, item in changed} | {*refused}
+        remade = {*map(_subject, changed), *refused}
         facts = [*old.items(), *new.items()]
-        while more := {f"{it[1]}.{it[2]}" for it, fact in facts if fact.uses & remade} - remade:
+        while more := {_subject(key) for key, fact in facts if fact.uses & remade} - remade:
             remade |= more
         return remade
 
-    def is_remade(self, remade: set[str], *names: str | None) -> bool:
-        """Whether this table's column is dropped and made again."""
-        of = ".".join(it for it in names if it and it != self._default)
-        columns = {f"{table}.{item}" for _, table, item in self.generated}
-        return of in {it.replace('"', "") for it in columns & remade}
+    def columns(self, remade: Collection[str]) -> set[str]:
+        """Those that are dropped and made again."""
+        return {*map(_subject, self.generated)} & {*remade}
 
     def operations(
         self, old: Facts, new: Facts, remade: Collection[str] = ()
     ) -> list[Statements | ByHand]:
         """The statements for what both have, and for what Alembic leaves out of whole tables."""
         both = {table for _, table, _ in old} & {table for _, table, _ in new}
-        columns = {key[1:] for key in old.keys() & new.keys() if key[0] == "type"}
+        columns = {key for key in old.keys() & new.keys() if key[0] in ("type", "generated")}
+        again = self.columns(remade)
         gone, come = list[Statements](), list[Statements | ByHand]()
         places = {key: place for place, key in enumerate([*old, *new]) if key[0] == "generated"}
         for key in sorted(old.keys() | new.keys(), key=lambda it: (*it[:2], places.get(it, 0), it)):
             kind, table, item = key
-            of = ".".join(filter(None, (table, item)))
+            of = _subject(key)
             was, make_old, drop_old, _ = old.get(key, Fact())
             now, make_new, drop_new, _ = new.get(key, Fact())
-            if (
-                kind in _OF_COLUMNS[:-1]
-                and of in remade
-                and ("generated", *key[1:]) in self.generated
-            ):
+            if kind in _OF_COLUMNS[:-1] and of in again:
                 continue  # with its column
             if kind == "default" and key in old and key in new:  # it has to fit each type
                 types = [it["type", table, item].definition for it in (old, new)]
@@ -226,6 +225,7 @@ class Comparison:
                     [it.partition(" USING ")[0] for it in make] for make in (make_old, make_new)
                 )
             is_serial = kind == "number" and not (was or now)  # of which Alembic knows nothing
+            needs = ("generated" if kind == "not null" else "type", table, item)
             if kind in ("domain", "sequence"):
                 if key not in new or (kind == "sequence" and key in old):
                     continue  # what only revisions make may stay; "numbers" changes a sequence
@@ -233,7 +233,7 @@ class Comparison:
                 late = item in self.late or was.startswith("EXCL")
                 if not late and kind != "index" * (key in old):
                     continue
-            elif kind in _OF_COLUMNS and item and (table, item) not in columns and not is_serial:
+            elif kind in _OF_COLUMNS and item and not is_serial and needs not in columns:
                 continue  # of a column that comes or goes
             is_remade = kind in _REMADE and of in remade
             if was == now and (key in old) == (key in new) and not is_remade:

@@ -53,7 +53,7 @@ def try_out(
                 unreverted = _run(context, connection, downgrade)
                 if not refused and not unreverted:
                     unreverted += _left(downgrade, comparison, connection, comparison.old)
-                about = {_about(op) for op in [*refused, *unreverted]} - {""}
+                about = {*map(subject, refused), *map(subject, unreverted)} - {""}
                 given_up |= about & aside
                 if (about | aside) - given_up == aside:
                     found = [op for it in (upgrade, downgrade) for _, _, op in _leaves(it)]
@@ -87,7 +87,7 @@ def _run(
             if diag and not said.pgcode.startswith("23"):  # whose details are values of rows
                 words.append(diag.message_detail)
             refused.append(op)
-            why = printable(": ".join(filter(None, [_subject(op), *words])))
+            why = printable(": ".join(filter(None, [subject(op), *words])))
             parent.ops[number] = ByHand(why, op)
     return refused
 
@@ -113,9 +113,9 @@ def _left(
 ) -> Sequence[ops.MigrateOperation]:
     """What is still another way, where nothing was refused: it is left to do by hand too."""
     now = wanted if comparison.failure else comparison.facts(connection)
-    found = comparison.operations(now, wanted)
+    found = [op for op in comparison.operations(now, wanted) if isinstance(op, Statements)]
     container.ops += [
-        ByHand(f"{_subject(op)}: not done by the operations above", op) for op in found
+        ByHand(f"{subject(op)}: not done by the operations above", op) for op in found
     ]
     return found
 
@@ -128,13 +128,8 @@ def _leaves(container: Any) -> Iterator[tuple[Any, int, Any]]:
             yield container, number, op
 
 
-def _about(op: Any) -> str:
-    is_table = isinstance(op, ops.CreateTableOp)  # its foreign keys may have to come later
-    return str(op.table_name if is_table else getattr(op, "of", ""))
-
-
-def _subject(op: Any) -> str:
-    """What it is about: `sales.orders.price`."""
+def subject(op: Any) -> str:
+    """What it is about, as Comparison has it: `sales.orders.price`."""
     names = [getattr(op, "schema", None), getattr(op, "table_name", getattr(op, "name", None))]
     names += [getattr(op, "column_name", None), getattr(getattr(op, "column", None), "name", None)]
     return getattr(op, "of", "") or ".".join(filter(None, names))
