@@ -35,6 +35,8 @@ OLD = {
             "orders",
             sa.Column("id", sa.Integer, primary_key=True),
             sa.Column("user_id", sa.Integer, sa.ForeignKey("users.id"), index=True),
+            # It exists: Alembic knows that within one run, and only there.
+            sa.Column("kind", sa.Enum("a", "b", name="kind")),
         )
         op.create_unique_constraint(None, "orders", ["id", "user_id"])
         """,
@@ -89,6 +91,7 @@ class Order(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), index=True)
+    kind: Mapped[Kind | None]
 
 
 class Thing(Base):

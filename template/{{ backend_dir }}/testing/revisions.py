@@ -151,12 +151,15 @@ class Steps:
     def _steps(self, _heads: Any, context: MigrationContext) -> Iterator[MigrationStep]:
         test = greenlet.getcurrent().parent
         assert test
+        was_upgrade = True
         while True:
             if not self._pending:  # else env.py tries again: somebody held a lock
                 test.switch()
             assert self._pending
-            if not context.as_sql:
-                context.impl.memo.clear()  # of enums: the next step may have dropped them
+            # Of enums, some of which a downgrade may have dropped; one run of upgrades keeps it.
+            if not (context.as_sql or (was_upgrade and self._pending.is_upgrade)):
+                context.impl.memo.clear()
+            was_upgrade = self._pending.is_upgrade
             yield self._pending
             self._pending = None
 

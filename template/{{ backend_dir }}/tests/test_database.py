@@ -51,5 +51,5 @@ def test_migrations_are_tracked(empty_database: URL) -> None:
     assert alembic("current") == ""
     alembic("upgrade", "heads")
     assert "(head)" in alembic("current")
-    alembic("downgrade", "base")
+    alembic("stamp", "base")
     assert execute(empty_database, "SELECT version_num FROM alembic_version") == []
