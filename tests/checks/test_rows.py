@@ -234,6 +234,17 @@ def test_a_user_can_give_rows_for_a_table(unfillable: Project, server: URL, rows
     assert re.search(r"\b1 failed\b", output)
 
 
+def test_beside_a_users_rows_none_are_made_up(new_database: NewDatabase) -> None:
+    """Nor where a table that a revision changes is to have more."""
+    url = new_database()
+    execute(url, "CREATE TABLE given (a int PRIMARY KEY); CREATE TABLE other (a int PRIMARY KEY)")
+    filler = template_module("testing.rows").Filler({"given": [{"a": 5}]})
+    assert filler.fill(url) == {"given": 1, "other": 3}
+    assert filler.fill(url, {"given", "other"}) == {"given": 0, "other": 3}
+    assert execute(url, "TABLE given") == [(5,)]
+    assert filler.problems == {}
+
+
 def test_example_rows_that_nobody_can_use_are_named(unfillable: Project, server: URL) -> None:
     rows = """["INSERT INTO items VALUES ('wrong', 1)"], "itmes": [{"a": 1}]"""
     (unfillable.backend / "tests" / "conftest.py").write_text(FIXTURE.format(rows=rows))

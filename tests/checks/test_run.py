@@ -659,7 +659,7 @@ def test_a_broken_model_is_one_failure(render: Render, server: URL, text_of_it: 
 def test_a_role_of_a_revision_is_made_once_on_a_server_of_the_tests(render: Render) -> None:
     """All databases of a run share it: it is there for the second, and needed by the first."""
     up = """\
-op.execute("CREATE ROLE reporting")
+op.execute("CREATE ROLE reporting PASSWORD '50%'")
 op.execute("CREATE TABLE reports (id int)")
 op.execute("GRANT SELECT ON reports TO reporting")"""
     down = 'op.execute("DROP TABLE reports")\nop.execute("DROP ROLE reporting")'

@@ -59,7 +59,7 @@ class Filler:
         """
         if isinstance(database, URL):
             with closing(connect(database)) as connection:
-                return self.fill(connection)
+                return self.fill(connection, more)
         filled: dict[str, int] = {}
         self.problems = {}
         with database, database.cursor() as cursor:
@@ -116,8 +116,8 @@ class Filler:
         number, why = self._insert_examples(cursor, table)
         if table["partitioned"]:
             return number, "it has no partitions" if table["without_partitions"] else why
-        definition = repr(table)
-        if not number and definition not in self._refused:
+        definition, is_given = repr(table), tries < TRIES and table["name"] in self.examples
+        if not number and not is_given and definition not in self._refused:
             number, reason, is_final = _insert_some(cursor, table, tries)
             why = why or reason
             if is_final and not number and tries == TRIES:

@@ -56,27 +56,28 @@ def line_of_a_revision(unless: str = "/") -> str | None:
     return None
 
 
-def _before_execute(cursor: Any, statement: str, *_: object) -> bool:
+def _before_execute(cursor: Any, statement: str, parameters: object, *_: object) -> bool:
     """In place of the driver's `execute`: True for what a revision says about the server."""
     if time.monotonic() > _ends_at[0] and line_of_a_revision():
         raise TimeoutError(f"it does not end, though tables have a few rows: {LONGEST} s")
     if not is_about_the_server(statement) or not (place := line_of_a_revision()):
         return False
     if not os.environ.get("TEST_DATABASE_URL", "").strip():
-        return _is_done(cursor, statement)
+        # Of do_execute_no_params, it is another argument.
+        return _is_done(cursor, statement, parameters if isinstance(parameters, dict) else None)
     said = " ".join(re.sub(r"(?i)(password\s+)\S+", r"\1***", statement).split())[:200]
     notes.append(f"{place}: not run on the server of TEST_DATABASE_URL, which others use: {said}")
     cursor.execute("SELECT")
     return True
 
 
-def _is_done(cursor: Any, statement: str) -> bool:
+def _is_done(cursor: Any, statement: str, parameters: dict[str, Any] | None) -> bool:
     """On a server of ours: True where it was for another database of this run, or is not yet."""
     if cursor.connection.autocommit or ";" in statement.strip().rstrip(";"):
         return False
     cursor.execute("SAVEPOINT done")
     try:
-        cursor.execute(statement)
+        cursor.execute(statement, parameters)
     except psycopg2.Error as error:
         needed_by = (error.diag.message_detail or "").splitlines()
         elsewhere = needed_by and all(" database " in line for line in needed_by)
