@@ -240,6 +240,7 @@ def test_the_naming_convention_of_the_old_models_is_found(new: New) -> None:
     text += f"def upgrade(): op.create_table('items', {column})\ndef downgrade(): pass\n"
     (service.versions / "one.py").write_text(text)
     convention = 'NAMES = {"uq": "only_one_%(table_name)s", "pk": "%(table_name)s_pk"}\n'
+    convention += "OTHERS = {**NAMES}, {'fk': 1}, {(): 1}\n"
     (service.backend / "app" / "models" / "old.py").write_text(convention)
     assert adopt(service).returncode == 0
     assert service.migrate().returncode == 0

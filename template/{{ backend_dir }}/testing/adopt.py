@@ -80,13 +80,13 @@ def naming_convention() -> dict[str, Any]:
 
     Alembic's operations name constraints by it: another one would give a new database other names.
     """
-    found = list[dict[str, Any]]()
+    found, kinds = list[dict[str, Any]](), {"ix", "uq", "ck", "fk", "pk"}
     for path in {*BACKEND.glob("*.py"), *(BACKEND / "app").rglob("*.py")} - {NAMING}:
         for node in ast.walk(ast.parse(path.read_bytes())):
-            with suppress(ValueError):
+            with suppress(TypeError, ValueError):  # it is no literal
                 value = ast.literal_eval(node) if isinstance(node, ast.Dict) else {}
-                if value and value.keys() <= {"ix", "uq", "ck", "fk", "pk"} and value not in found:
-                    found.append(value)
+                is_one = value and value.keys() <= kinds and "%(" in str(value)
+                found += [value] if is_one and value not in found else []
     if len(found) > 1:
         sys.exit(f"Error: several naming conventions: {found}\nNext:  leave one of them")
     return found[0] if found else dict(MetaData().naming_convention)
