@@ -19,6 +19,7 @@ LONGEST = {
     "test_branch.py",
     "test_faults.py",
     "test_guide.py",
+    "test_production.py",
     "test_safety.py",
     "test_scripts.py",
     "test_suite_catches.py",

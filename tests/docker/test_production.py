@@ -8,7 +8,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests._kit.guide import follow
+from tests._kit.guide import follow, shell
 from tests._kit.support import free_port
 from tests.docker.conftest import PATIENCE, NewService, Service
 
@@ -61,7 +61,7 @@ def type_guide(shop: Service, begin: str, end: str) -> int:
     """Type DEPLOY.md, from the words `begin` to the words `end`."""
     text = (shop.path / "DEPLOY.md").read_text("utf-8")
     text = text.partition(begin)[2].partition(end)[0]
-    return follow(text, shop.path, shop.project.backend, shop.caller["env"])
+    return follow(text, shop.path, shop.project.backend, shell(shop.caller["env"]))
 
 
 @pytest.fixture(scope="module")
