@@ -34,6 +34,7 @@ cursor = connection.cursor()
 cursor.execute("SELECT version_num FROM alembic_version")
 print(cursor.fetchone())
 """
+DEVELOPMENT = "--env=ENVIRONMENT=development"  # which accepts the password of Compose
 PODS = 50
 
 
@@ -101,7 +102,7 @@ def _containers(folder: Path, runs: int) -> Iterator[Figure]:
     compose = Compose(render(folder))
     image = compose.name
     address = "postgresql://demo_user:development-only@postgres/demo_db"
-    given = [f"--network={image}_default", f"--env=DATABASE_URL={address}", image]
+    given = [f"--network={image}_default", f"--env=DATABASE_URL={address}", DEVELOPMENT, image]
     run = ["run", "--rm", *given]
     try:
         compose("compose", "build", "--quiet", "migrate")

@@ -37,7 +37,12 @@ def render(folder: Path, **answers: str) -> Path:
         ignored = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__")
         shutil.copytree(ROOT, copy, ignore=ignored)
     copier.run_copy(
-        str(copy), project, data=answers, defaults=True, quiet=True, settings=Settings()
+        str(copy),
+        project,
+        data={"project_name": "Demo", **answers},
+        defaults=True,
+        quiet=True,
+        settings=Settings(),
     )
     compileall.compile_dir(project / "backend", quiet=2)
     return project

@@ -46,7 +46,7 @@ def measure(folder: Path, server: URL, runs: int, peer: Path | None = None) -> I
         ours.down()
         if full_stack:
             full_stack.down()
-    api = Compose(render(folder, api="fastapi", project_slug="demo-api"))
+    api = Compose(render(folder, api="fastapi", project_name="Demo API"))
     try:
         api("compose", "build", "--quiet", "api")
         up = ["compose", "up", "--detach", "--wait", "api"]
