@@ -22,12 +22,14 @@ def with_copier(environment: dict[str, str]) -> dict[str, str]:
     }
 
 
-def with_mypys_cache(here: Service) -> None:
-    """Kept from run to run, since most of mypy's time goes into the libraries."""
-    kept = CACHE / "mypy" / "container"
-    kept.mkdir(parents=True, exist_ok=True)
+def with_caches(here: Service) -> None:
+    """Kept from run to run: mypy's, since most of its time goes into the libraries, and uv's."""
+    places = {CACHE / "mypy" / "container": "/tmp/mypy", CACHE / "uv": "/tmp/.cache/uv"}  # noqa: S108
+    for kept in places:
+        kept.mkdir(parents=True, exist_ok=True)
+    volumes = [f"{kept}:{place}" for kept, place in places.items()]
     override = here.home / "override.yml"
-    override.write_text(f"services: {{dev: {{volumes: ['{kept}:/tmp/mypy']}}}}\n")
+    override.write_text(f"services: {{dev: {{volumes: {volumes}}}}}\n")
     here.environment["COMPOSE_FILE"] = os.pathsep.join(["docker-compose.yml", str(override)])
 
 
@@ -38,7 +40,7 @@ def test_a_newcomer_sees_what_the_guides_show(service: Callable[..., Service]) -
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     (here.project.backend / ".python-version").write_text(f"{version}\n")
     here.project.commit()
-    with_mypys_cache(here)
+    with_caches(here)
     guide = (here.project.backend / "alembic" / "README.md").read_text(encoding="utf-8")
     for text in (
         guide.partition("## A data migration")[0],
