@@ -539,6 +539,7 @@ def test_every_question_can_be_answered_by_a_beginner() -> None:
     }
     for name, question in QUESTIONS.items():
         assert question["help"], name
+        assert len(question["help"]) <= 76, f"{name}: with Copier's mark, more than 80 columns"
         assert "default" in question, name
         assert bool(question.get("validator")) != bool(question.get("choices")), name
 
