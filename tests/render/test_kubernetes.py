@@ -113,7 +113,7 @@ def test_each_role_has_its_secret_and_the_application_never_the_owners(
 
 
 def test_the_jobs_deadline_is_above_what_an_attempt_waits(documents: Documents) -> None:
-    waits = template_module("app.migrate.waits").MigrationSettings
+    waits = template_module("app.migrate.settings").MigrationSettings
     names = ("migration_connect_wait", "migration_lock_wait", "migration_retry_wait")
     waited = sum(waits.model_fields[name].default for name in names)
     for (kind, _), it in documents.items():
