@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.figures import line, store
 from tests._kit.support import template_module
 
-CASES = ["start", "noop", "upgrade", "locks", "suite", "image"]
+CASES = ["start", "noop", "upgrade", "locks", "backfill", "suite", "image"]
 
 
 def main() -> None:
