@@ -20,6 +20,8 @@ LONGEST = {
     "test_faults.py",
     "test_guide.py",
     "test_production.py",
+    "test_recipes.py",
+    "test_run.py",
     "test_safety.py",
     "test_scripts.py",
     "test_suite_catches.py",
