@@ -276,27 +276,38 @@ def _as_they_are(impl: Any) -> None:
 
 def _notes(context: AutogenContext, upgrade: ops.UpgradeOps) -> Iterator[str]:
     """What nobody can know who sees the models alone, one line each."""
-    gone = [op.table_name for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
-    come = [op.table_name for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
-    renames = [("table", gone, come, "op.rename_table({!r}, {!r})")]
+    gone: list[Any] = [op for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
+    come: list[Any] = [op for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
+    for old, now in zip(gone, come, strict=False):
+        code = f"op.rename_table({old.table_name!r}, {now.table_name!r}{_in_schema(old)})"
+        if old.schema != now.schema:
+            schema = now.schema or context.dialect.default_schema_name
+            code = f'op.execute("ALTER TABLE {subject(old)} SET SCHEMA {schema}")'
+        yield _rename("table", subject(old), subject(now), code)
     for op in upgrade.ops:
         if isinstance(op, SyncEnumValuesOp):
             gone = [it for it in op.old_values if it not in op.new_values]
             come = [it for it in op.new_values if it not in op.old_values]
-            sql = f'op.execute("ALTER TYPE {_sql_name(op, context)} RENAME VALUE {{!r}} TO {{!r}}")'
-            renames.append(("value", gone, come, sql))
+            for old, now in zip(gone, come, strict=False):
+                sql = f"ALTER TYPE {_sql_name(op, context)} RENAME VALUE {old!r} TO {now!r}"
+                yield _rename("value", old, now, f'op.execute("{sql}")')
         elif isinstance(op, ops.ModifyTableOps):
             gone = [it.column_name for it in op.ops if isinstance(it, ops.DropColumnOp)]
-            new = [it.column for it in op.ops if isinstance(it, ops.AddColumnOp)]
-            code = f"op.alter_column({op.table_name!r}, {{!r}}, new_column_name={{!r}})"
-            renames.append(("column", gone, [it.name for it in new], code))
-            for it in new:
+            come = [it.column for it in op.ops if isinstance(it, ops.AddColumnOp)]
+            for old, now in zip(gone, come, strict=False):
+                names = f"{op.table_name!r}, {old!r}, new_column_name={now.name!r}{_in_schema(op)}"
+                yield _rename("column", old, now.name, f"op.alter_column({names})")
+            for it in come:
                 if not (it.nullable or it.server_default):
                     yield f"{op.table_name}.{it.name} requires a value, and fails where rows are"
-    for what, gone, come, code in renames:
-        for old, now in zip(gone, come, strict=False):
-            written = code.format(old, now)
-            yield f"drops {what} {old} and adds {what} {now}: if this is a rename, write {written}"
+
+
+def _in_schema(op: Any) -> str:
+    return f", schema={op.schema!r}" if op.schema else ""
+
+
+def _rename(what: str, old: str, now: str, code: str) -> str:
+    return f"drops {what} {old} and adds {what} {now}: if this is a rename, write {code}"
 
 
 def _try_at_the_end(context: AutogenContext, comparison: Comparison, plan: Any) -> None:

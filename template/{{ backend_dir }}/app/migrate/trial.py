@@ -56,9 +56,10 @@ def try_out(
                 about = {*map(subject, refused), *map(subject, unreverted)} - {""}
                 given_up |= about & aside
                 if (about | aside) - given_up == aside:
-                    found = [op for it in (upgrade, downgrade) for _, _, op in _leaves(it)]
-                    why = (op.why for op in found if isinstance(op, ByHand))
-                    return [*dict.fromkeys(f"by hand: {it}" for it in why)]
+                    found = [(it, op) for it in (downgrade, upgrade) for _, _, op in _leaves(it)]
+                    why = {op.why: it is upgrade for it, op in found if isinstance(op, ByHand)}
+                    places = {True: "by hand", False: "by hand in downgrade()"}
+                    return [f"{places[up]}: {it}" for it, up in why.items()]
                 aside = (about | aside) - given_up
                 attempt.rollback()
                 upgrade.ops = plan(aside)
