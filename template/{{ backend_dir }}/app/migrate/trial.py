@@ -56,10 +56,13 @@ def try_out(
                 about = {*map(subject, refused), *map(subject, unreverted)} - {""}
                 given_up |= about & aside
                 if (about | aside) - given_up == aside:
-                    found = [(it, op) for it in (downgrade, upgrade) for _, _, op in _leaves(it)]
-                    why = {op.why: it is upgrade for it, op in found if isinstance(op, ByHand)}
-                    places = {True: "by hand", False: "by hand in downgrade()"}
-                    return [f"{places[up]}: {it}" for it, up in why.items()]
+                    places = {"by hand": upgrade, "by hand in downgrade()": downgrade}
+                    why = dict[str, str]()
+                    for place, it in places.items():
+                        for _, _, op in _leaves(it):
+                            if isinstance(op, ByHand):
+                                why.setdefault(op.why, place)
+                    return [f"{place}: {said}" for said, place in why.items()]
                 aside = (about | aside) - given_up
                 attempt.rollback()
                 upgrade.ops = plan(aside)
