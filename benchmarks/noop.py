@@ -4,10 +4,8 @@ The floor of a process is a Python that connects by psycopg2 and selects one row
 container the same service with `true`.
 """
 
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from benchmarks.project import (
     MIGRATE,
     Compose,
     add_revisions,
+    at_once,
     new_database,
     process,
     render,
@@ -135,20 +134,7 @@ def _containers(folder: Path, runs: int) -> Iterator[Figure]:
 
 
 def _at_once(compose: Compose, run: list[str]) -> float:
-    start = time.perf_counter()
-    pods = [
-        subprocess.Popen(
-            ["docker", *run],
-            cwd=compose.folder,
-            env=compose.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for _ in range(PODS)
-    ]
-    if failed := [pod.returncode for pod in pods if pod.wait()]:
-        sys.exit(f"of {PODS} containers {len(failed)} failed: {failed}")
-    return time.perf_counter() - start
+    return at_once(PODS, ["docker", *run], compose.folder, compose.environment())
 
 
 def _connections(compose: Compose, run: list[str]) -> int:

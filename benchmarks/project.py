@@ -78,6 +78,19 @@ def process(command: list[str], backend: Path, url: URL | None, **variables: str
     return taken
 
 
+def at_once(number: int, command: list[str], folder: Path, variables: dict[str, str]) -> float:
+    """The seconds of as many processes together; each has to succeed."""
+    start = time.perf_counter()
+    quiet = subprocess.DEVNULL
+    running = [
+        subprocess.Popen(command, cwd=folder, env=variables, stdout=quiet, stderr=quiet)
+        for _ in range(number)
+    ]
+    if failed := [one.returncode for one in running if one.wait()]:
+        sys.exit(f"of {number} processes {len(failed)} failed: {failed}")
+    return time.perf_counter() - start
+
+
 def psql() -> str | None:
     """The client of the server that is used, else an installed one."""
     binaries = template_module("testing.server").find_binaries()

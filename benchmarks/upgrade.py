@@ -4,7 +4,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from benchmarks.figures import Figure, alternate, figure
-from benchmarks.project import MIGRATE, add_revisions, new_database, process, psql, render
+from benchmarks.project import MIGRATE, add_revisions, at_once, new_database, process, psql, render
 from tests._kit.support import environment
 
 TITLE = "From empty to head"
@@ -71,18 +70,4 @@ def _memory(backend: Path, url: URL) -> float:
 
 
 def _at_once(backend: Path, server: URL, callers: int) -> float:
-    url = new_database(server)
-    start = time.perf_counter()
-    processes = [
-        subprocess.Popen(
-            MIGRATE,
-            cwd=backend,
-            env=environment(url),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for _ in range(callers)
-    ]
-    if failed := [process.returncode for process in processes if process.wait()]:
-        sys.exit(f"of {callers} migrators {len(failed)} failed: {failed}")
-    return time.perf_counter() - start
+    return at_once(callers, MIGRATE, backend, environment(new_database(server)))
