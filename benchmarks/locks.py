@@ -22,7 +22,7 @@ import psycopg2
 from sqlalchemy import URL
 
 from benchmarks.figures import Figure
-from benchmarks.project import MIGRATE, new_database, process, render
+from benchmarks.project import ALEMBIC, MIGRATE, generic, new_database, render
 from tests._kit.revision import write_revision
 from tests._kit.support import environment, execute
 
@@ -30,7 +30,6 @@ TITLE = "What an application feels"
 RATE = 200  # readings a second
 HELD = 8.0  # seconds
 AFTER = 2.0  # seconds of reading more
-CONFIGURE = "        context.configure(\n            connection=connection"
 SKETCHES = {
     "generic": "",
     "warehouse": "SET statement_timeout = 5000; SET lock_timeout = 4000",
@@ -67,8 +66,8 @@ def measure(folder: Path, server: URL, runs: int) -> Iterator[Figure]:
             others={"99th percentile": percentile, "migrated after": waited},
         )
     for name, limits in SKETCHES.items():
-        plain = _generic(backend, folder / name, limits)
-        command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+        plain = generic(backend, folder / name, limits)
+        command = ALEMBIC
         if name == "notifications":
             command = [sys.executable, "-c", NOTIFICATIONS]
         waited, worst, percentile = _readings(plain, server, command)
@@ -82,24 +81,6 @@ def measure(folder: Path, server: URL, runs: int) -> Iterator[Figure]:
             taken = [_freed(backend, server, signal.Signals[name]) for _ in range(5)]
             middle = statistics.median(taken)
             yield Figure(f"locks are free after {name}", middle, best=min(taken), runs=5)
-
-
-def _generic(ours: Path, backend: Path, limits: str) -> Path:
-    """A project of the same two revisions as `alembic init` makes it, but with our URL."""
-    backend.mkdir()
-    process([sys.executable, "-m", "alembic", "init", "alembic"], backend, None)
-    shutil.copytree(ours / "alembic" / "versions", backend / "alembic/versions", dirs_exist_ok=True)
-    file = backend / "alembic" / "env.py"
-    text = file.read_text().replace(
-        "config = context.config",
-        "import os\nconfig = context.config\n"
-        'url = os.environ["DATABASE_URL"].replace(":", "+psycopg2:", 1)\n'
-        'config.set_main_option("sqlalchemy.url", url)',
-        1,
-    )
-    before = f"        connection.exec_driver_sql({limits!r})\n        connection.commit()\n"
-    file.write_text(text.replace(CONFIGURE, before + CONFIGURE) if limits else text)
-    return backend
 
 
 def _readings(

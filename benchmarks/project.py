@@ -19,6 +19,8 @@ from tests._kit.support import environment, execute, free_port, template_module
 from tests.conftest import ROOT
 
 MIGRATE = [sys.executable, "-m", "app.migrate"]
+ALEMBIC = [sys.executable, "-m", "alembic", "upgrade", "head"]
+CONFIGURE = "        context.configure(\n            connection=connection"
 TABLE = """\
 op.create_table(
     "t{n}",
@@ -55,6 +57,24 @@ def add_revisions(backend: Path, first: int, last: int) -> None:
         up, down = TABLE.format(n=n), f'op.drop_table("t{n}")'
         write_revision(backend, f"{n:012d}", before, up, down, number=n)
     compileall.compile_dir(backend, quiet=2)
+
+
+def generic(ours: Path, backend: Path, limits: str = "") -> Path:
+    """A project of the same revisions as `alembic init` makes it, but with our URL."""
+    backend.mkdir()
+    process([sys.executable, "-m", "alembic", "init", "alembic"], backend, None)
+    shutil.copytree(ours / "alembic" / "versions", backend / "alembic/versions", dirs_exist_ok=True)
+    file = backend / "alembic" / "env.py"
+    text = file.read_text().replace(
+        "config = context.config",
+        "import os\nconfig = context.config\n"
+        'url = os.environ["DATABASE_URL"].replace(":", "+psycopg2:", 1)\n'
+        'config.set_main_option("sqlalchemy.url", url)',
+        1,
+    )
+    before = f"        connection.exec_driver_sql({limits!r})\n        connection.commit()\n"
+    file.write_text(text.replace(CONFIGURE, before + CONFIGURE) if limits else text)
+    return backend
 
 
 def new_database(server: URL) -> URL:

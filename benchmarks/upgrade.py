@@ -1,4 +1,7 @@
-"""From empty to head: 10, 100 and 1,000 revisions, beside psql with the same SQL; many at once."""
+"""From empty to head: 10, 100 and 1,000 revisions, beside psql with the same SQL; many at once.
+
+Beside it Alembic's generic env.py, which has no lock, no record, no clean session for each step.
+"""
 
 import os
 import resource
@@ -11,7 +14,17 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from benchmarks.figures import Figure, alternate, figure
-from benchmarks.project import MIGRATE, add_revisions, at_once, new_database, process, psql, render
+from benchmarks.project import (
+    ALEMBIC,
+    MIGRATE,
+    add_revisions,
+    at_once,
+    generic,
+    new_database,
+    process,
+    psql,
+    render,
+)
 from tests._kit.support import environment
 
 TITLE = "From empty to head"
@@ -25,6 +38,8 @@ def measure(folder: Path, server: URL, runs: int) -> Iterator[Figure]:
         add_revisions(backend, last + 1, number)
         last = number
         sides = {"ours": lambda: process(MIGRATE, backend, new_database(server))}
+        plain = generic(backend, folder / f"generic{number}")
+        sides["generic_env.py"] = partial(_generic, plain, server)
         if client:
             script = backend / "all.sql"
             script.write_text(_offline(backend, server))
@@ -52,6 +67,10 @@ def _offline(backend: Path, server: URL) -> str:
         capture_output=True,
         text=True,
     ).stdout
+
+
+def _generic(backend: Path, server: URL) -> float:
+    return process(ALEMBIC, backend, new_database(server))
 
 
 def _psql(command: list[str], backend: Path, server: URL) -> float:

@@ -38,13 +38,13 @@ erDiagram
 
 def check(backend: Path) -> str:
     """What the check says."""
-    words = ["-p", "no:cacheprovider", "tests/test_migrations.py", "-k", "pictures"]
+    words = ["-p", "no:cacheprovider", "tests/test_pictures.py"]
     return forks().run("pytest", words, backend, environment()).stdout
 
 
 @pytest.mark.server
 def test_pictures_are_drawn_by_one_command_and_kept_current(render: Render) -> None:
-    backend = render().backend
+    backend = render(extras="[pictures]").backend
     pictures = backend / "alembic" / "PICTURES.md"
     assert "1 passed" in check(backend), "nobody asked for any"
     (backend / "app" / "models" / "customer.py").write_text(CUSTOMER)

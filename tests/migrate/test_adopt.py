@@ -153,7 +153,7 @@ def new(own_server: URL, render: Render) -> Generator[New]:
     names = list[str]()
 
     def create() -> tuple[Project, Service]:
-        project = render()
+        project = render(extras="[history]")
         names.append(f"new_{len(names)}")
         execute(own_server, f"CREATE DATABASE {names[-1]} TEMPLATE template0")
         return project, Service(project.backend, own_server.set(database=names[-1]))

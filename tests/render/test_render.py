@@ -52,11 +52,28 @@ IN_THE_BACKEND = {
     for path in map(ROOT.__truediv__, git(ROOT, "ls-files", "-z", str(BACKEND)).split("\0"))
     if path.is_relative_to(BACKEND) and "{" not in path.name  # stubs, in updates alone
 }
-API = BACKEND.with_name("{% if api == 'fastapi' %}{{ backend_dir }}{% endif %}")
-OF_THE_API = {
-    path.relative_to(API).as_posix()
-    for path in map(ROOT.__truediv__, git(ROOT, "ls-files", "-z", str(API)).split("\0"))
-    if path.is_relative_to(API)
+
+
+def only_with(condition: str) -> set[str]:
+    """The files of the backend that an answer adds: their folder's name is the condition."""
+    folder = BACKEND.with_name(f"{{% if {condition} %}}{{{{ backend_dir }}}}{{% endif %}}")
+    paths = map(ROOT.__truediv__, git(ROOT, "ls-files", "-z", str(folder)).split("\0"))
+    return {path.relative_to(folder).as_posix() for path in paths if path.is_relative_to(folder)}
+
+
+OF_THE_API = only_with("api == 'fastapi'")
+
+
+def values(question: str) -> list[str]:
+    """The answers to a question with choices."""
+    choices = QUESTIONS[question]["choices"]
+    return list(choices.values() if isinstance(choices, dict) else choices)
+
+
+# An answer to a question with several is a text here too, as it is typed: [history, pictures].
+ALL = f"[{', '.join(values('extras'))}]"
+CHOICES = {name: values(name) for name in QUESTIONS if "choices" in QUESTIONS[name]} | {
+    "extras": ["[]", ALL]
 }
 
 
@@ -323,6 +340,16 @@ def test_an_application_adds_files_and_changes_no_python(
     assert from_backend(project) == from_backend(plain)
 
 
+@pytest.mark.parametrize("extra", ["history", "pictures"])
+def test_an_extra_adds_files_and_changes_none(rendered: Render, extra: str) -> None:
+    own = only_with(f"'{extra}' in extras")
+    project, plain = rendered(extras=f"[{extra}]"), rendered()
+    assert own
+    assert all(path.startswith(("testing/", "tests/")) for path in own)
+    assert names(project) == names(plain) | within("backend", own)
+    assert from_backend(project) == from_backend(plain)
+
+
 def lines(project: Project, pattern: str) -> int:
     """How many the files of a project have, without locks."""
     files = {path: text for path, text in project.files().items() if "requirements" not in path}
@@ -335,7 +362,9 @@ def test_what_each_option_costs_is_printed(
     least = rendered(ci="none")
     kinds = ("", r"\.py$", "/app/")
     said = "lines: {} with all options off, {} of Python".format(*(lines(least, k) for k in kinds))
-    options = {"ci=github", "api=fastapi", "deploy=compose", "deploy=kubernetes"}
+    options = {f"{name}={value}" for name in ("ci", "api", "deploy") for value in CHOICES[name]}
+    options = {option for option in options if not option.endswith("=none")}
+    options |= {f"extras=[{value}]" for value in values("extras")}
     for name, value in (option.split("=") for option in sorted(options)):
         project = rendered(**{"ci": "none", name: value})
         cost = [lines(project, kind) - lines(least, kind) for kind in kinds]
@@ -379,7 +408,7 @@ def test_no_file_of_the_template_is_ignored_by_git() -> None:
 
 
 def test_no_jinja_is_left_over(rendered: Render) -> None:
-    options = [{}, {"api": "fastapi", "deploy": "compose"}, {"deploy": "kubernetes"}]
+    options = [{}, {"api": "fastapi", "deploy": "compose"}, {"deploy": "kubernetes", "extras": ALL}]
     for backend_dir, more in product(SHAPES, options):
         for path, content in rendered(backend_dir=backend_dir, **more).files().items():
             assert not re.search(r"\{[{%#]|\.jinja$", path)
@@ -402,13 +431,6 @@ def test_every_file_is_plain_text_with_unix_line_endings(rendered: Render) -> No
         assert not (project.path / path).stat().st_mode & 0o111, f"{path}: executable"
 
 
-def values(question: str) -> list[str]:
-    """The answers to a question with choices."""
-    choices = QUESTIONS[question]["choices"]
-    return list(choices.values() if isinstance(choices, dict) else choices)
-
-
-CHOICES = {name: values(name) for name in QUESTIONS if "choices" in QUESTIONS[name]}
 ALL_MIXES = [
     dict(zip(["backend_dir", *CHOICES], mix, strict=True))
     for mix in product(SHAPES, *CHOICES.values())
@@ -536,6 +558,7 @@ def test_every_question_can_be_answered_by_a_beginner() -> None:
         "ci",
         "api",
         "deploy",
+        "extras",
     }
     for name, question in QUESTIONS.items():
         assert question["help"], name

@@ -386,17 +386,25 @@ def test_ci_is_switched_off_and_on_and_workflows_of_the_users_stay(
     assert nightly.read_text() == text
 
 
-def test_an_application_is_switched_on_and_off(
-    workshop: Workshop, capsys: pytest.CaptureFixture[str]
+OPTIONS = {
+    "an application": ({"api": "fastapi"}, {"api": "none"}, "backend/app/main.py"),
+    "an extra": ({"extras": "[pictures]"}, {"extras": "[]"}, "backend/tests/test_pictures.py"),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_is_switched_on_and_off(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
+    on, off, file = OPTIONS[option]
     project = workshop.project(WORKING_TREE)
-    updated(capsys, project, api="fastapi")
-    fresh = tree(workshop.rendered(NEXT, "backend", api="fastapi"))
+    updated(capsys, project, **on)
+    fresh = tree(workshop.rendered(NEXT, "backend", **on))
     added = fresh.keys() - tree(workshop.rendered(NEXT, "backend")).keys()
-    assert "backend/app/main.py" in added
+    assert file in added
     for path in {*added, "backend/Dockerfile", "docker-compose.yml"}:
         assert tree(project)[path] == fresh[path]
-    updated(capsys, project, api="none")
+    updated(capsys, project, **off)
     assert not added & tree(project).keys()
 
 

@@ -4,7 +4,6 @@
 # ruff: noqa: F401
 from testing.drift import test_models_and_revisions_make_the_same_schema
 from testing.offline import test_offline_sql_builds_the_same_schema
-from testing.pictures import test_pictures_are_current
 from testing.reversible import test_every_revision_can_be_reverted_and_applied_again
 from testing.safety import test_revisions_are_safe_for_tables_in_use
 from testing.shape import (

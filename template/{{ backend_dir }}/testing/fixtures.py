@@ -5,8 +5,9 @@ is rolled back for each test.
 """
 
 import os
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import closing
+from functools import partial
 from unittest.mock import patch
 
 import pytest
@@ -20,7 +21,7 @@ from app.core.database import get_engine, get_session_factory
 from app.migrate.explain import explain
 from testing.databases import Alembic, connect, create_database, drop_database, temporary_database
 from testing.overlap import overlaps_refused
-from testing.revisions import OneProblem, apply, revisions, shared_problem, unreleased
+from testing.revisions import OneProblem, apply, released, revisions, shared_problem, unreleased
 from testing.rows import Examples
 from testing.server import database_name
 
@@ -42,22 +43,38 @@ def server() -> URL:
     return make_url(os.environ["TESTING_URL"])
 
 
-@pytest.fixture(scope="session")
-def template(server: URL) -> str:
-    """The name of a database at head, made once for all workers, to be cloned."""
-    name = database_name("template")
+def made_once(server: URL, what: str, source: str, build: Callable[[URL], object]) -> str:
+    """The name of a copy that is made once for all workers, and then built up."""
+    name = database_name(what)
     with closing(connect(server)) as connection, connection.cursor() as cursor:
         wait = "SET lock_timeout = 0; SELECT pg_advisory_lock(hashtext(%s))"
         cursor.execute(wait, [name])  # other workers
         cursor.execute("SELECT FROM pg_database WHERE datname = %s", [name])
         if not cursor.rowcount:
             try:
-                Alembic(create_database(server, name))("upgrade", "heads")
-            except Exception as error:
+                build(create_database(server, name, source))
+            except BaseException:
                 drop_database(server, name)
-                known = shared_problem(error) or f"upgrade to head fails: {explain(error) or error}"
-                raise OneProblem(known) from error
+                raise
     return name
+
+
+@pytest.fixture(scope="session")
+def released_database(server: URL) -> URL:
+    """A database at `released` of pyproject.toml, to be cloned: with no table while it is empty."""
+    old = [script for script in revisions() if script not in unreleased()]
+    return server.set(database=made_once(server, "released", "template0", partial(apply, some=old)))
+
+
+@pytest.fixture(scope="session")
+def template(server: URL, request: pytest.FixtureRequest) -> str:
+    """The name of a database at head, to be cloned."""
+    source = request.getfixturevalue("released_database").database if released() else "template0"
+    try:
+        return made_once(server, "template", source, lambda url: Alembic(url)("upgrade", "heads"))
+    except Exception as error:
+        known = shared_problem(error) or f"upgrade to head fails: {explain(error) or error}"
+        raise OneProblem(known) from error
 
 
 @pytest.fixture(scope="session")
@@ -78,15 +95,6 @@ def own_database(server: URL, template: str) -> Generator[URL]:
 def empty_database(server: URL) -> Generator[URL]:
     """A database for this test alone, without any table."""
     with temporary_database(server, database_name("empty")) as url:
-        yield url
-
-
-@pytest.fixture(scope="session")
-def released_database(server: URL) -> Generator[URL]:
-    """A database at `released` of pyproject.toml, to be cloned: with no table while it is empty."""
-    old = [script for script in revisions() if script not in unreleased()]
-    with temporary_database(server, database_name("released")) as url:
-        apply(url, old)
         yield url
 
 

@@ -47,8 +47,9 @@ class NoServerError(RuntimeError):
 
 
 def database_name(what: str) -> str:
-    """A name of this run's and, except for the template's, of this worker's."""
-    worker = "" if what == "template" else f"_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    """A name of this run's and, except for what all workers share, of this worker's."""
+    shared = what in {"released", "template"}
+    worker = "" if shared else f"_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
     return f"test_{os.environ['TESTING_RUN']}{worker}_{what}"
 
 

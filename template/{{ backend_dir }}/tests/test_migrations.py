@@ -6,7 +6,6 @@ from testing.checks import test_every_revision_can_be_reverted_and_applied_again
 from testing.checks import test_file_names_have_date_id_and_message
 from testing.checks import test_merged_revisions_are_not_edited
 from testing.checks import test_offline_sql_builds_the_same_schema
-from testing.checks import test_pictures_are_current
 from testing.checks import test_revisions_are_safe_for_tables_in_use
 from testing.checks import test_revisions_do_not_import_the_application
 from testing.checks import test_models_and_revisions_make_the_same_schema

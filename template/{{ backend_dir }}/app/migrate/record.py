@@ -135,12 +135,16 @@ def effect(content: bytes) -> str:
         module = ast.parse(content)
     except (SyntaxError, ValueError):
         return _sha256(content)  # byte code without its source
+    nodes = [
+        (node, _bound(node), {name.id for name in ast.walk(node) if isinstance(name, ast.Name)})
+        for node in module.body
+    ]
     used, before = {"upgrade"}, set[str]()
     while used != before:
         before = set(used)
-        chosen = [node for node in module.body if not (names := _bound(node)) or names & used]
-        used |= {n.id for node in chosen for n in ast.walk(node) if isinstance(n, ast.Name)}
-    return _sha256(repr(_plain(chosen)).encode())
+        chosen = [it for it in nodes if not it[1] or it[1] & used]
+        used.update(*(names for _, _, names in chosen))
+    return _sha256(repr(_plain([node for node, _, _ in chosen])).encode())
 
 
 def _bound(node: ast.stmt) -> set[str]:
