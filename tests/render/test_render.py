@@ -155,6 +155,7 @@ BAD = [
     ("ci", "gitlab", "Invalid choice"),
     ("api", "flask", "Invalid choice"),
     ("deploy", "swarm", "Invalid choice"),
+    ("extras", "[diagrams]", "Invalid choice"),
 ]
 
 

@@ -5,9 +5,8 @@ is rolled back for each test.
 """
 
 import os
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import closing
-from functools import partial
 from unittest.mock import patch
 
 import pytest
@@ -21,7 +20,7 @@ from app.core.database import get_engine, get_session_factory
 from app.migrate.explain import explain
 from testing.databases import Alembic, connect, create_database, drop_database, temporary_database
 from testing.overlap import overlaps_refused
-from testing.revisions import OneProblem, apply, released, revisions, shared_problem, unreleased
+from testing.revisions import OneProblem, released, shared_problem
 from testing.rows import Examples
 from testing.server import database_name
 
@@ -43,8 +42,8 @@ def server() -> URL:
     return make_url(os.environ["TESTING_URL"])
 
 
-def made_once(server: URL, what: str, source: str, build: Callable[[URL], object]) -> str:
-    """The name of a copy that is made once for all workers, and then built up."""
+def made_once(server: URL, what: str, source: str, *revisions: str) -> str:
+    """The name of a copy, made once for all workers, and upgraded to these revisions."""
     name = database_name(what)
     with closing(connect(server)) as connection, connection.cursor() as cursor:
         wait = "SET lock_timeout = 0; SELECT pg_advisory_lock(hashtext(%s))"
@@ -52,29 +51,33 @@ def made_once(server: URL, what: str, source: str, build: Callable[[URL], object
         cursor.execute("SELECT FROM pg_database WHERE datname = %s", [name])
         if not cursor.rowcount:
             try:
-                build(create_database(server, name, source))
-            except BaseException:
+                url = create_database(server, name, source)
+                for revision in revisions:
+                    Alembic(url)("upgrade", revision)
+            except Exception as error:
                 drop_database(server, name)
-                raise
+                known = shared_problem(error) or f"upgrade to head fails: {explain(error) or error}"
+                raise OneProblem(known) from error
     return name
 
 
 @pytest.fixture(scope="session")
-def released_database(server: URL) -> URL:
-    """A database at `released` of pyproject.toml, to be cloned: with no table while it is empty."""
-    old = [script for script in revisions() if script not in unreleased()]
-    return server.set(database=made_once(server, "released", "template0", partial(apply, some=old)))
+def released_template(server: URL) -> str:
+    """The name of a database at `released` of pyproject.toml; without any, of an empty one."""
+    return made_once(server, "released", "template0", *released()) if released() else "template0"
 
 
 @pytest.fixture(scope="session")
-def template(server: URL, request: pytest.FixtureRequest) -> str:
+def released_database(server: URL, released_template: str) -> Generator[URL]:
+    """Where the checks of revisions begin, to be cloned."""
+    with temporary_database(server, database_name("origin"), released_template) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template(server: URL, released_template: str) -> str:
     """The name of a database at head, to be cloned."""
-    source = request.getfixturevalue("released_database").database if released() else "template0"
-    try:
-        return made_once(server, "template", source, lambda url: Alembic(url)("upgrade", "heads"))
-    except Exception as error:
-        known = shared_problem(error) or f"upgrade to head fails: {explain(error) or error}"
-        raise OneProblem(known) from error
+    return made_once(server, "template", released_template, "heads")
 
 
 @pytest.fixture(scope="session")

@@ -237,20 +237,6 @@ def autocommit_blocks(interrupt: int | None = None) -> Generator[list[None]]:
         yield left
 
 
-def apply(url: URL, some: list[Script]) -> None:
-    """Apply revisions that follow those of a database.
-
-    Raises:
-        OneProblem: one of them cannot be applied.
-    """
-    with Steps(url) as steps:
-        for script in some:
-            try:
-                steps.run("upgrade", script)
-            except Exception as error:
-                raise OneProblem(failure(script, "upgrade", error)) from error
-
-
 def shared_problem(error: BaseException) -> str:
     """What other tests meet too: a model or a revision that fails or cannot be read; else empty."""
     if isinstance(error, OneProblem):
