@@ -5,7 +5,9 @@ not run is counted in a table at the end, with the command that would let it; wi
 """
 
 import os
-from collections import Counter
+import subprocess
+from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,8 +36,33 @@ def kind_of(item: pytest.Item) -> str:
     return next((kind for kind in KINDS[1:] if item.get_closest_marker(kind)), KINDS[0])
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@cache
+def part_of(parts: int) -> slice:
+    """What runs of a list of cases: all; in CI one part, another one with each commit."""
+    if os.environ.get("CI") != "true":
+        return slice(None)
+    head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=DOCKER)
+    return slice(int(head, 16) % parts, None, parts)
+
+
+def leave_for_other_commits(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of each test that is marked `in_turn(parts)`, deselect the cases whose turn it is not."""
+    cases = defaultdict[str, list[pytest.Item]](list)
+    for item in items:
+        if item.get_closest_marker("in_turn"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for some in cases.values():
+        [parts] = some[0].get_closest_marker("in_turn").args  # type: ignore[union-attr]
+        chosen = some[part_of(min(parts, len(some)))]
+        left = [item for item in some if item not in chosen]
+        chosen[0].user_properties.append(("left", len(left)))
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Fast tests first, Docker last, and of each kind the longest files first."""
+    leave_for_other_commits(config, items)
     for item in items:
         if item.path.is_relative_to(DOCKER):
             item.add_marker("docker")
@@ -67,11 +94,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ended: dict[str, tuple[str, str]] = {}
     reasons: dict[str, set[str]] = {kind: set() for kind in KINDS}
     said: list[str] = []
+    left = 0
     for outcome in ("passed", "skipped", "failed", "error"):  # each test once: the last one counts
         for report in terminalreporter.getreports(outcome):
             properties = dict(getattr(report, "user_properties", ()))
             kind = str(properties.get("kind", KINDS[0]))
             ended[report.nodeid] = kind, outcome
+            if report.when == "call":
+                left += int(properties.get("left", 0))
             if "line" in properties and report.when == "call":
                 said.append(str(properties["line"]))
             if outcome == "skipped" and isinstance(report.longrepr, tuple):
@@ -86,6 +116,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             f"{kind:8}{counts[kind, 'passed']:8}{failed:8}{counts[kind, 'skipped']:15}  "
             + "; ".join(sorted(reasons[kind]))
         )
+    if left:
+        said.append(f"left for other commits: {left} cases")
     for line in said:
         terminalreporter.line(line)
     if os.environ.get("CI") == "true" and any(reasons.values()):

@@ -18,10 +18,11 @@ import pytest
 from sqlalchemy import URL
 
 from tests._kit.forks import forks
+from tests._kit.report import part_of
 from tests._kit.revision import PLANTED, write_revision
 from tests._kit.support import Done, NewDatabase, environment, execute, succeed
 from tests.checks.test_suite_catches import DRIFTS, MODELS_OF_DRIFT, changed_models
-from tests.conftest import ROOT, Project, Render, git
+from tests.conftest import Project, Render
 
 pytestmark = pytest.mark.server
 
@@ -74,10 +75,7 @@ def test_autogenerate_is_right_the_first_time(render: Render, server: URL) -> No
     project = render()
     versions = project.backend / "alembic" / "versions"
     words = os.environ.get("AUTOGENERATE", "").split()  # plain: Alembic's generic env.py
-    cases = corpus()
-    if os.environ.get("CI") == "true":  # a twelfth of them, another one with each commit
-        part = int(git(ROOT, "rev-parse", "HEAD"), 16) % 12
-        cases = dict(list(cases.items())[part::12])
+    cases = dict(list(corpus().items())[part_of(16)])
     verdicts = run(project, server, cases, versions, *words)
     print(score(verdicts))
     wrong = {name: why for name, (verdict, why) in verdicts.items() if verdict == "wrong"}

@@ -96,6 +96,7 @@ def shop(render: Render, developers: URL, conftest: str, fixture: str) -> Projec
     return project
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("given", [False, True], ids=["own server", "developer's server"])
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["one", "two workers"])
 @pytest.mark.parametrize("conftest", ["tests/conftest.py", "tests/api/conftest.py"])

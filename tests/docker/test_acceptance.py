@@ -136,6 +136,7 @@ def new_revision(service: Service, *words: str) -> Path:
     return made
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("shape", SHAPES, ids=name_of)
 def test_two_models_go_up_and_down_and_up_again(
     shape: dict[str, Any], service: Callable[..., Service]

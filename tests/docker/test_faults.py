@@ -127,7 +127,7 @@ def test_five_containers_take_each_step_once(
 def test_a_container_is_stopped_at_any_moment(lab: Lab, tell: Tell) -> None:
     report = Report(SEED, seconds=lab.expected.seconds)
     # In revisions: 1.5 is in the middle of the second; -0.5 is half a second before it connects.
-    parts = [part * (len(STEPS) + 1) - 1 for part in moments(SEED, 20)]
+    parts = [part * (len(STEPS) + 1) - 1 for part in moments(SEED)]
     databases = [lab.database() for _ in parts]
     inits = itertools.cycle([True, False])  # Compose gives its containers one, others may not
     with ThreadPoolExecutor(3) as pool:

@@ -16,7 +16,7 @@ from tests.docker.conftest import Service
 from tests.docker.test_acceptance import the_suite_is_green
 from tests.render.test_render import ALL_MIXES
 
-COUNT = int(os.environ.get("MIXES", "2"))
+COUNT = int(os.environ.get("MIXES", "1"))
 MIXES = random.Random(git(ROOT, "rev-parse", "HEAD")).sample(ALL_MIXES, COUNT)  # noqa: S311
 
 

@@ -9,6 +9,7 @@ from tests.checks.test_run import MAIN, TABLE, WIPE
 from tests.docker.conftest import Service
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["one", "two workers"])
 def test_settings_read_at_import_are_those_of_the_tests(
     service: Callable[..., Service], workers: list[str]

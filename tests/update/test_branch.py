@@ -211,6 +211,7 @@ def test_an_update_in_a_branch_loses_nothing(loss: tuple[Path, Work, str]) -> No
     assert missing(work) == []
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of Copier's
 def test_an_update_in_place_loses_it(loss: tuple[Path, Work, str]) -> None:
     """What the rendered README says of `copier update`; if Copier learns better, so may that."""

@@ -91,6 +91,7 @@ def workshop(history: History) -> Workshop:
 # --- nobody edited anything ----------------------------------------------------------------------
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("backend_dir", SHAPES)
 @pytest.mark.parametrize("old", [*recorded(), WORKING_TREE])
 def test_an_untouched_project_becomes_what_a_new_one_is(
