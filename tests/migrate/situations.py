@@ -698,6 +698,7 @@ SITUATIONS = [
         "fix down_revision in that file, or restore",
         revision(name="lost"),
         revision(name="orphan", parent="lost"),
+        revision(name="younger", parent="orphan"),
         away("lost"),
     ),
     *(

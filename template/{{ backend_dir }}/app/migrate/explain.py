@@ -203,7 +203,7 @@ def _read_by_alembic(error: BaseException) -> str:
         if code.co_name == "load_python_file":
             return "" if values["filename"] == "env.py" else shorten(values["path"])
         if Path(code.co_filename).parent.name in {"runtime", "script"}:
-            for value in values.values():
+            for value in (values.get("rev"), *values.values()):  # `revision`: the last of all
                 if type(value).__name__ == "Script" and hasattr(value, "path"):
                     return shorten(value.path)
     return ""
