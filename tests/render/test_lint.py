@@ -137,6 +137,35 @@ def test_the_bot_looks_where_files_are(rendered: Render, backend_dir: str) -> No
         assert (folder / files[update["package-ecosystem"]]).exists()
 
 
+# The options that Renovate's pip-compile manager knows of uv, each with = before its value
+# (lib/modules/manager/pip-compile/common.ts; docs.renovatebot.com/modules/manager/pip-compile).
+RENOVATE = {"--constraint", "--generate-hashes", "--group", "--output-file", "--universal"}
+
+
+def test_bots_read_the_locks(rendered: Render) -> None:
+    """Renovate by the command in their head, Dependabot by their lines alone."""
+    backend = rendered(api="fastapi").backend
+    locks = {path.name: path.read_text() for path in backend.glob("requirements*.txt")}
+    assert len(locks) == 3
+    for name, text in locks.items():
+        command = re.match(r"(?:#.*\n)+# {4}(?P<command>uv pip compile .*)\n", text)
+        assert command, name
+        words = command["command"].split()[3:]
+        options = {word.partition("=")[0] for word in words if word.startswith("-")}
+        assert options <= RENOVATE
+        assert f"--output-file={name}" in words
+        files = [word for word in words if not word.startswith("-")]
+        files += [word.partition("=")[2] for word in words if word.startswith("--constraint=")]
+        assert all((backend / file).exists() for file in files)
+        assert "pyproject.toml" in files
+        lines = re.sub(r"\\\n|#.*\n", " ", text).splitlines()
+        assert lines
+        for line in lines:
+            assert re.fullmatch(
+                r"\s*[\w.-]+(\[[\w,-]+\])?==\S+( ; .+?)?(\s+--hash=sha256:[0-9a-f]{64})+\s*", line
+            ), line
+
+
 @pytest.mark.parametrize("answers", MIXES, ids=lambda mix: "-".join(mix.values()))
 def test_compose_accepts_its_file(rendered: Render, answers: dict[str, str]) -> None:
     if not shutil.which("docker"):
