@@ -19,7 +19,8 @@ WITH ours AS (
       AND relname NOT IN ('alembic_version', 'alembic_history')
       AND (tableoid, oid) NOT IN (SELECT * FROM member)
 ), col AS (
-    SELECT attname, attnum, attnotnull, atttypid, is_table, relation.id AS of, alike,
+    SELECT attname, attnum, attnotnull, attidentity, is_table, relation.id AS of, alike, atttypid,
+           format_type(atttypid, atttypmod) AS exact_type,
            relation.id || '.' || attnum AS id, ARRAY[attname::text, name] AS names,
            name || '.' || attname AS what,
            -- Whoever can read text can read varchar.
@@ -47,11 +48,24 @@ WITH ours AS (
            quote_literal(enumlabel) || ' of ' || name AS what
     FROM pg_enum e JOIN named ON named.id = 'type ' || enumtypid
 ), con AS (
-    SELECT c.*, 'constraint ' || c.oid AS id, relation.id AS table_id,
-           ARRAY[conname::text, name] AS names, conname || ' of ' || name AS what,
+    SELECT *, 'constraint ' || oid AS id, ARRAY[conname::text, name] AS names,
+           conname || ' of ' || name AS what,
            format('constraint %s %s %s', conrelid, contype, conkey) AS alike,
-           ARRAY(SELECT format('%s.%s', relation.id, n) FROM unnest(conkey) n) AS columns
-    FROM pg_constraint c JOIN relation ON relation.oid = conrelid WHERE contype <> 'n'
+           -- What it rejects; ON DELETE and the like reject nothing.
+           of || ' ' || coalesce(substring(def, '^FOREIGN KEY [^)]+\) REFERENCES [^)]+\)'),
+                                 replace(def, ' NOT VALID', '')) AS rule,
+           CASE WHEN def ~ '^CHECK \(\(.+ IS NOT NULL\)\)( NOT VALID)?$'
+                THEN ARRAY[columns[1] || ' not null'] END AS same
+    FROM (
+        SELECT c.*, pg_get_constraintdef(c.oid) AS def, relation.id AS of, name,
+               -- Once it is detached, a partition has its bounds as a CHECK.
+               CASE WHEN NOT relispartition THEN ARRAY[relation.id || ' partition'] END AS was_within,
+               ARRAY(SELECT format('%s.%s', relation.id, n) FROM unnest(conkey) n) AS columns
+        FROM pg_constraint c JOIN relation ON relation.oid = conrelid WHERE contype <> 'n'
+        UNION ALL
+        SELECT c.*, pg_get_constraintdef(c.oid), 'type ' || contypid, contypid::regtype::text, NULL, '{}'
+        FROM pg_constraint c JOIN ours ON ours.oid = connamespace WHERE contypid <> 0
+    ) AS c
 ), index AS (
     SELECT i.*, 'index ' || indexrelid AS id, relation.id AS table_id, own.relname AS own,
            indexrelid::regclass::text AS name,
@@ -74,6 +88,8 @@ WITH ours AS (
 SELECT '' AS hazard, false AS is_new, ARRAY[alike] AS ids, ARRAY[]::text[] AS or_by,
        ARRAY[]::text[] AS within, ARRAY[name] AS names, '' AS what
 FROM relation WHERE NOT is_table
+UNION ALL
+SELECT '', false, ARRAY[id || ' partition'], '{}', '{}', ARRAY[name], '' FROM relation WHERE relispartition
 UNION ALL  -- a view may be made again, or stand in for a table
 SELECT coalesce(silent, 'drops'), false, ARRAY[id],
        CASE WHEN NOT is_table THEN ARRAY[alike] END, '{}', ARRAY[name], name
@@ -112,6 +128,14 @@ SELECT CASE WHEN is_table AND attnotnull THEN 'requires-value' ELSE '' END, true
        ARRAY[id || ' without default'], '{}', ARRAY[of], names, what
 FROM col WHERE NOT given
 UNION ALL
+SELECT 'rejects-rows', true, ARRAY[id || flag], ARRAY[format('%s CHECK ((%I IS NOT NULL))', of, attname)],
+       ARRAY[id], names, upper(ltrim(flag)) || ' of ' || what
+FROM col, LATERAL (VALUES (' not null', attnotnull), (' generated always', attidentity = 'a')) f (flag, is_set)
+WHERE is_table AND is_set
+UNION ALL  -- not where it is wider: compatibility.py
+SELECT 'changes-type', true, ARRAY[id || ' type ' || exact_type], '{}', ARRAY[id], names, what
+FROM col WHERE is_table
+UNION ALL
 SELECT 'json-column', true, ARRAY[id], '{}', ARRAY[of], names, what
 FROM col WHERE is_table AND type = 'json'
 
@@ -133,13 +157,19 @@ SELECT 'renames', false, ARRAY[id || ' ' || conname], '{}', ARRAY[id], names, co
 UNION ALL
 SELECT CASE WHEN contype IN ('c', 'f') AND convalidated AND columns <> '{}' THEN 'loosens'
             ELSE '' END,
-       false, ARRAY[id, alike],
-       CASE WHEN pg_get_constraintdef(oid) ~ '^CHECK \(\(.+ IS NOT NULL\)\)$'
-            THEN ARRAY[columns[1] || ' not null'] END,
-       table_id || columns
+       false, ARRAY[id, alike], same,
+       of || columns
            || CASE contype WHEN 'f' THEN ARRAY['relation ' || confrelid] ELSE '{}' END,
        names, what
-FROM con
+FROM con WHERE conrelid <> 0
+UNION ALL
+SELECT 'rejects-rows', true, ARRAY[rule], same || was_within, of || columns, names, what
+FROM con WHERE contype NOT IN ('p', 'u', 't') AND def !~ ' NOT ENFORCED'
+UNION ALL
+SELECT 'rejects-rows', true, ARRAY['unique ' || table_id || substring(pg_get_indexdef(indexrelid), ' USING .*')],
+       '{}', table_id || ARRAY(SELECT format('%s.%s', table_id, n) FROM unnest(indkey::int[]) n WHERE n > 0),
+       ARRAY[name], name
+FROM index WHERE indisunique
 
 UNION ALL
 SELECT CASE WHEN NOT indisunique AND indnkeyatts > 3 THEN 'wide-index' ELSE '' END, true, ARRAY[id],
