@@ -75,9 +75,15 @@ def released_database(server: URL, released_template: str) -> Generator[URL]:
 
 
 @pytest.fixture(scope="session")
-def template(server: URL, released_template: str) -> str:
+def origin(released_template: str) -> str:
+    """The name of the database that `template` begins as."""
+    return released_template
+
+
+@pytest.fixture(scope="session")
+def template(server: URL, origin: str) -> str:
     """The name of a database at head, to be cloned."""
-    return made_once(server, "template", released_template, "heads")
+    return made_once(server, "template", origin, "heads")
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +156,8 @@ async def application_engine(
 ) -> AsyncGenerator[AsyncEngine]:
     """What `get_engine()` returns in this test: on `own_database`, to commit for real."""
     for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):
-        monkeypatch.setenv(name, own_database.render_as_string(hide_password=False))
+        url = make_url(os.environ[name]).set(database=own_database.database)
+        monkeypatch.setenv(name, url.render_as_string(hide_password=False))
     forget_settings()
     yield get_engine()
     await get_engine().dispose()

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 from contextlib import ExitStack, suppress
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -45,7 +46,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     stack.enter_context(watched())
     if starts and os.environ.get("TEST_DATABASE_URL") and "TESTING_URL" in os.environ:
         _join_server(stack, patch)
-    early_config.pluginmanager.import_plugin("testing.fixtures")
+    for name in filter(find_spec, ("testing.fixtures", "testing.roles")):  # these with `deploy`
+        early_config.pluginmanager.import_plugin(name)
 
 
 def _find_server(options: Any, stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
