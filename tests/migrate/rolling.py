@@ -1,9 +1,5 @@
-"""A rolling deploy, as an orchestrator does it: requests go to whatever is ready, 200 a second.
+"""A rolling deploy, as an orchestrator does it: requests go to whatever is ready, 200 a second."""
 
-Fewer where the machine is too busy for that: at most twenty are open at a time.
-"""
-
-import asyncio
 import os
 import signal
 import subprocess
@@ -12,21 +8,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from itertools import count
 from typing import Any
-
-import httpx
 
 from tests._kit.revision import write_revision
 from tests._kit.support import free_port
 from tests.migrate.service import Service
 
 RATE = int(os.environ.get("ROLLING_RATE", "200"))  # requests a second
-OPEN = 20  # requests at a time
+CLIENTS = 100  # of which each waits for its answer before it asks again
 PATIENCE = 60  # seconds that a client waits for its answer
-SETTLE = 50  # requests from one event to the next
+SETTLE = RATE // 2  # requests from one event to the next
 ROUTES = '''
 """What the test asks for."""
 
@@ -103,18 +98,29 @@ class Instance:
 
 
 class Load:
-    """Clients: each request goes to the next instance that is ready, and has to succeed."""
+    """Clients: each request goes to the next instance that is ready, and has to succeed.
+
+    They ask by the clock, answered or not: CLIENTS at a time at most.
+    """
 
     def __init__(self, first: Instance) -> None:
         self.instances: list[Instance] = []
         self.first = first
         self.ended: Counter[str] = Counter()
+        self.waits: list[float] = []  # seconds until an answer came
+        self.began = self.seconds = 0.0
+        self._numbers = count()
+        self._lock = threading.Lock()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._threads = [threading.Thread(target=self._probe)]
 
     def __enter__(self) -> "Load":
-        self._thread.start()
+        self._threads[0].start()
         self.add(self.first)
+        self.began = time.monotonic()
+        self._threads += [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+        for thread in self._threads[1:]:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -122,8 +128,10 @@ class Load:
 
     def stop(self) -> None:
         """Wait for the last answers."""
+        self.seconds = self.seconds or time.monotonic() - self.began
         self._over.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def add(self, instance: Instance) -> None:
         """Send requests there too, once its readiness probe says so."""
@@ -134,50 +142,39 @@ class Load:
             assert time.monotonic() < deadline, "it is not ready"
             time.sleep(0.05)
 
-    async def _run(self) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        async with httpx.AsyncClient(timeout=PATIENCE, limits=limits) as client:
-            probes = asyncio.create_task(self._probe(client))
-            pending, at = set[asyncio.Task[None]](), time.monotonic()
-            for number in count():
-                if self._over.is_set():
-                    break
-                at += 1 / RATE
-                await asyncio.sleep(max(0, at - time.monotonic()))
-                if self.first.is_ready and len(pending) < OPEN:
-                    task = asyncio.create_task(self._request(client, number))
-                    pending.add(task)
-                    task.add_done_callback(pending.discard)
-            await asyncio.gather(*pending)
-            probes.cancel()
-
-    async def _probe(self, client: httpx.AsyncClient) -> None:
+    def _probe(self) -> None:
         """As Kubernetes does, which gives up on an instance after some failures in a row."""
-        while True:
+        while not self._over.wait(0.2):
             for instance in [it for it in self.instances if not it.is_leaving]:
-                with suppress(httpx.HTTPError):
-                    url = f"http://127.0.0.1:{instance.port}/health/ready"
-                    succeeded = (await client.get(url)).status_code == 200
-                    instance.failures = 0 if succeeded else instance.failures + 1
-                    instance.is_ready = succeeded or (instance.is_ready and instance.failures < 10)
-            await asyncio.sleep(0.2)
+                with closing(HTTPConnection("127.0.0.1", instance.port)) as connection:
+                    succeeded = ask(connection, "/health/ready") == "200"
+                instance.failures = 0 if succeeded else instance.failures + 1
+                instance.is_ready = succeeded or (instance.is_ready and instance.failures < 10)
 
-    async def _request(self, client: httpx.AsyncClient, number: int) -> None:
-        able = [it for it in self.instances if it.is_ready and not it.is_leaving]
-        if not able:
-            self.ended["no instance is ready"] += 1
-            await asyncio.sleep(0.1)
-            return
-        chosen = able[number // 2 % len(able)]
-        url = f"http://127.0.0.1:{chosen.port}/items"
-        chosen.open += 1
-        try:
-            answer = await client.request("POST" if number % 2 else "GET", url)
-            self.ended[str(answer.status_code)] += 1
-        except httpx.HTTPError as error:
-            self.ended[type(error).__name__] += 1
-        finally:
-            chosen.open -= 1
+    def _ask(self) -> None:
+        """A client, which keeps a connection to each instance."""
+        connections: dict[int, HTTPConnection] = {}
+        for number in self._numbers:
+            at = self.began + number / RATE
+            if self._over.wait(max(0, at - time.monotonic())):
+                break
+            with self._lock:
+                able = [it for it in self.instances if it.is_ready and not it.is_leaving]
+                chosen = able[number // 2 % len(able)] if able else None
+                if chosen:
+                    chosen.open += 1
+            how = "no instance is ready"
+            if chosen:
+                kept = HTTPConnection("127.0.0.1", chosen.port, timeout=PATIENCE)
+                kept = connections.setdefault(chosen.port, kept)
+                how = ask(kept, "/items", "POST" if number % 2 else "GET")
+            with self._lock:
+                self.ended[how] += 1
+                self.waits.append(time.monotonic() - at)
+                if chosen:
+                    chosen.open -= 1
+        for connection in connections.values():
+            connection.close()
 
     def settle(self) -> None:
         """Let clients ask for a while."""
@@ -190,6 +187,20 @@ class Load:
     def failed(self) -> dict[str, int]:
         """How many requests did not succeed, by how."""
         return {how: many for how, many in self.ended.items() if how != "200"}
+
+
+def ask(connection: HTTPConnection, path: str, method: str = "GET") -> str:
+    """The status of the answer, or why there was none; only after success is it kept open."""
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        answer.read()
+        status = str(answer.status)
+    except (OSError, HTTPException) as error:
+        status = type(error).__name__
+    if status != "200":
+        connection.close()
+    return status
 
 
 def write(service: Service, release: Release) -> None:
@@ -217,6 +228,7 @@ def serving(service: Service) -> Generator[Instance]:
     """The application of this folder, as a process of its own."""
     port = free_port()
     options = ["--port", str(port), "--log-level", "warning", "--timeout-graceful-shutdown", "5"]
+    options += ["--timeout-keep-alive", "75"]
     process = subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "app.main:app", *options],
         cwd=service.backend,

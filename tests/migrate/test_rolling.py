@@ -47,6 +47,8 @@ def sql(*statements: str) -> str:
 FEELS = "ALTER TABLE items ADD feels mood NOT NULL DEFAULT 'ok'"
 REFERENCES = "ADD CONSTRAINT fk FOREIGN KEY (owner_id) REFERENCES owners NOT VALID"
 SLOW = "CREATE FUNCTION slow(t text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT t FROM {} $$"
+HAS_EMAIL = "ALTER TABLE items ADD CONSTRAINT ck CHECK (email IS NOT NULL) NOT VALID"
+LATER = "COMMENT ON CONSTRAINT ck ON items IS 'not valid: the next release validates it'"
 REFUSE = """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN IF new.name = 'x' THEN RAISE 'no'; END IF; RETURN new; END $$"""
 TRIGGER = "CREATE TRIGGER refuse BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION refuse()"
@@ -99,7 +101,14 @@ PASSES: dict[str, list[Release]] = {
         Release(
             [
                 BACKFILL.format("email"),
-                sql("ALTER TABLE items ADD CONSTRAINT ck CHECK (email IS NOT NULL) NOT VALID"),
+                sql(HAS_EMAIL, LATER),
+            ],
+            "name: Mapped[str]; email: Mapped[str | None]",
+            "name='x', email='x'",
+            accepts=("rejects-rows",),
+        ),
+        Release(
+            [
                 sql(
                     "ALTER TABLE items VALIDATE CONSTRAINT ck",
                     "ALTER TABLE items ALTER email SET NOT NULL",
@@ -117,8 +126,7 @@ PASSES: dict[str, list[Release]] = {
         Release(
             [
                 sql("CREATE TABLE owners (id bigint PRIMARY KEY)"),
-                sql("ALTER TABLE items ADD owner_id bigint"),
-                sql(f"ALTER TABLE items {REFERENCES}"),
+                sql("ALTER TABLE items ADD owner_id bigint", f"ALTER TABLE items {REFERENCES}"),
                 sql("ALTER TABLE items VALIDATE CONSTRAINT fk"),
             ],
             "name: Mapped[str]; owner_id: Mapped[int | None]",
@@ -212,6 +220,30 @@ REFUSED: dict[str, tuple[str, list[Release]]] = {
             Release([sql("CREATE INDEX ix ON items (slow(name))")]),
         ],
     ),
+    "a CHECK that it violates": (
+        "rejects-rows",
+        [
+            Release(),
+            Release(
+                [sql("ALTER TABLE items ADD CONSTRAINT ck CHECK (name <> 'x') NOT VALID", LATER)],
+                new="name='y'",
+            ),
+        ],
+    ),
+    "NOT NULL, a release too early": (
+        "rejects-rows",
+        [
+            Release([sql("ALTER TABLE items ADD email text")]),
+            Release(
+                [
+                    BACKFILL.format("email"),
+                    sql(HAS_EMAIL, LATER),
+                ],
+                "name: Mapped[str]; email: Mapped[str]",
+                "name='x', email='x'",
+            ),
+        ],
+    ),
     "a trigger that rejects": (
         "adds-trigger",
         [
@@ -271,7 +303,10 @@ def test_the_checks_tell_what_a_rolling_deploy_does(
     total = load.ended.total()
     said = ", ".join(f"{many} {how}" for how, many in sorted(load.failed.items())) or "0 failed"
     names = ", ".join(sorted(found)) or "passed"
-    record_property("line", f"rolling deploy | {kind} | {names} | {total:,} | {said}")
+    rate, waits = round(total / load.seconds), sorted(load.waits)
+    slow = f"{waits[total * 99 // 100] * 1000:.0f} ms"
+    line = f"rolling deploy | {kind} | {names} | {total:,} | {rate} | {slow} | {said}"
+    record_property("line", line)
     assert total > 20
     assert bool(load.failed) == bool(expected)
     assert expected <= found
