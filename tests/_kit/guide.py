@@ -9,6 +9,7 @@ revision" it is the body of the revision that was made last: a function that it 
 import difflib
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -82,9 +83,12 @@ def matches(expected: list[str], actual: list[str]) -> bool:
 
 
 def shell(environment: dict[str, str]) -> Run:
-    """Runs what is typed, with these variables on top of this process's."""
+    """Runs what is typed, with these variables on top of this process's; `export` changes them."""
 
     def run(words: str, folder: Path) -> tuple[int, str]:
+        if words.startswith("export "):
+            environment.update(word.partition("=")[::2] for word in shlex.split(words)[1:])
+            return 0, ""
         done = subprocess.run(  # noqa: S602 (a guide is typed into a shell)
             words,
             shell=True,

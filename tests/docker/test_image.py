@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from docker.errors import ContainerError
 
+from tests._kit.revision import write_revision
 from tests.docker.conftest import NewService, Service
 
 TOOLS = Path(sys.executable).parent
@@ -133,6 +134,70 @@ def test_no_start_compiles_python(shop: Service, runtime: str) -> None:
         assert status == 0, output
         assert re.findall(r"^# code object from '?\S+\.pyc'?$", output, re.MULTILINE)
         assert re.findall(r"^# code object from '?(\S+\.py)'?$", output, re.MULTILINE) == []
+
+
+# Python and the libraries that it needs: no shell, no package manager, no user but root.
+BARE = """\
+FROM python:3.13-slim AS python
+RUN mkdir /bare && mkdir -m 1777 /bare/tmp && cp -a /lib* /bare && \\
+    cp -a --parents /usr/lib* /usr/local $(readlink -f $(command -v python)) /bare && \\
+    cp -a --parents /etc/ld.so.cache /bare && \\
+    rm -r /bare/usr/local/lib/python3*/site-packages/pip* /bare/usr/local/bin/pip*
+FROM scratch
+COPY --from=python /bare /
+ENV PATH=/usr/local/bin
+ENTRYPOINT ["/usr/local/bin/python"]
+"""
+READY = """
+import asyncio
+from app.core.database import get_session_factory
+from app.migrate.readiness import schema_problem
+async def main():
+    async with get_session_factory()() as session:
+        print(await schema_problem(session))
+asyncio.run(main())
+"""
+
+
+def test_the_runtime_image_may_begin_with_one_that_has_no_shell(shop: Service) -> None:
+    name = f"{shop.project.answers['project_slug']}-bare"
+    try:
+        done = shop.execute("docker", "build", "-t", f"{name}-base", "-", input=BARE, stdin=None)
+        assert done.returncode == 0, done.stderr
+        build(shop, "-t", name, "--build-arg", f"RUNTIME_IMAGE={name}-base")
+        assert int(shop.engine.images.get(name).attrs["Config"]["User"]) > 0
+        for program in ("sh", "/bin/sh", "bash", "pip", "apt-get", "dpkg"):
+            assert shop.execute("docker", "run", "--rm", name, program).returncode == 127
+        status, output = confined(shop, name)
+        assert status == 0, output
+        assert shop.version() == ["baseline"]
+        assert confined(shop, name, "python", "-c", READY) == (0, "None\n")
+        assert confined(shop, name, "python", "-m", "pip")[0] == 1
+    finally:
+        shop.execute("docker", "image", "rm", "--force", name, f"{name}-base")
+
+
+def test_a_release_may_start_again_after_the_next_one_has_migrated(
+    shop: Service, runtime: str
+) -> None:
+    """As an init container does when a node goes, or a release that comes back."""
+    following = f"{runtime}-next"
+    path = write_revision(
+        shop.project.backend, "next", "baseline", "CREATE TABLE items (id int)", "DROP TABLE items"
+    )
+    try:
+        build(shop, "-t", following)
+        assert confined(shop, runtime)[0] == 0
+        assert confined(shop, following)[0] == 0
+        status, output = confined(shop, runtime)
+        assert status == 0, output
+        assert "The database is ahead of this code: at next, which a newer release has" in output
+        assert shop.version() == ["next"]
+        assert confined(shop, runtime, "python", "-c", READY) == (0, "None\n")
+    finally:
+        confined(shop, following, "python", "-m", "app.migrate", "downgrade", "-1", "--yes")
+        shop.execute("docker", "image", "rm", "--force", following)
+        path.unlink()
 
 
 def test_base_images_come_from_where_the_environment_says(

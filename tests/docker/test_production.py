@@ -9,6 +9,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests._kit.guide import follow, shell
+from tests._kit.revision import write_revision
 from tests._kit.support import free_port
 from tests.docker.conftest import PATIENCE, NewService, Service
 
@@ -61,7 +62,10 @@ def type_guide(shop: Service, begin: str, end: str) -> int:
     """Type DEPLOY.md, from the words `begin` to the words `end`."""
     text = (shop.path / "DEPLOY.md").read_text("utf-8")
     text = text.partition(begin)[2].partition(end)[0]
-    return follow(text, shop.path, shop.project.backend, shell(shop.caller["env"]))
+    environment = shop.caller["env"]
+    count = follow(text, shop.path, shop.project.backend, shell(environment))
+    shop.environment |= {name: environment[name] for name in shop.environment}
+    return count
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +74,8 @@ def shop(new_service: NewService, slug: str) -> Generator[Service]:
     environment = {
         "COMPOSE_FILE": "compose.production.yaml",
         "IMAGE": f"{slug}-production",
-        "VERSION": "1.2.3",
+        "VERSION": "0.9.0",
+        "MIGRATION_BACKUP": "0",
         "REVISION": "0123abc",
         "API_PORT": str(free_port()),
     }
@@ -83,7 +88,8 @@ def shop(new_service: NewService, slug: str) -> Generator[Service]:
         type_guide(service, "The server takes", "Each release")
         yield service
         service.compose("down", "--volumes", "--timeout", "1")
-        service.execute("docker", "image", "rm", "--force", f"{slug}-production:1.2.3")
+        images = [f"{slug}-production:{version}" for version in ("1.0.0", "1.0.1")]
+        service.execute("docker", "image", "rm", "--force", *images)
 
 
 def inside(shop: Service, service: str, *words: str) -> str:
@@ -187,7 +193,7 @@ def test_the_roles_are_split(shop: Service) -> None:
 
 
 def test_no_secret_is_in_an_image_a_log_or_an_inspection(shop: Service) -> None:
-    image = f"{shop.environment['IMAGE']}:1.2.3"
+    image = f"{shop.environment['IMAGE']}:1.0.0"
     texts = [
         json.dumps(shop.engine.images.get(image).attrs),
         json.dumps(shop.engine.images.get(image).history()),
@@ -201,7 +207,7 @@ def test_no_secret_is_in_an_image_a_log_or_an_inspection(shop: Service) -> None:
             assert password.strip() not in text
             assert json.dumps(password)[1:-1] not in text
     labels = shop.engine.images.get(image).labels
-    assert labels["org.opencontainers.image.version"] == "1.2.3"
+    assert labels["org.opencontainers.image.version"] == "1.0.0"
     assert labels["org.opencontainers.image.revision"] == "0123abc"
     assert labels["org.opencontainers.image.title"] == shop.project.answers["project_slug"]
 
@@ -221,7 +227,27 @@ def test_it_comes_back_by_itself(shop: Service) -> None:
 
 def test_the_next_release_and_a_restore_are_as_the_guide_says(shop: Service) -> None:
     psql(shop, "CREATE TABLE kept AS SELECT 1")
-    assert type_guide(shop, "Each release", "To restore") == 4
+    upgrade = 'op.execute("CREATE TABLE items (id int)")'
+    write_revision(shop.project.backend, "next", "baseline", upgrade)
+    backups = shop.path / "backups"
+    obstacle = backups / "before-1.0.1.dump.part"
+    obstacle.mkdir()
+    refused = shop.compose("run", "--rm", "migrate", env={"VERSION": "1.0.1"}, status=None)
+    assert refused.returncode
+    assert "backup-first" in refused.stderr
+    assert psql(shop, "SELECT version_num FROM alembic_version") == "baseline\n"
+    obstacle.rmdir()
+    assert type_guide(shop, "Each release", "With a registry") == 4
+    assert health(shop) == 200
+    assert psql(shop, "SELECT version_num FROM alembic_version") == "next\n"
+    first = (backups / "before-1.0.1.dump").stat().st_ino
+    shop.compose("run", "--rm", "migrate")
+    assert {path.name for path in backups.iterdir()} == {"before-1.0.0.dump", "before-1.0.1.dump"}
+    assert (backups / "before-1.0.1.dump").stat().st_ino == first
+    assert type_guide(shop, "To go back to", "To restore") == 2
+    assert health(shop) == 200
+    assert shop.container("api").attrs["Config"]["Image"].endswith(":1.0.0")
+    assert psql(shop, "SELECT version_num FROM alembic_version") == "next\n"
     psql(shop, "DROP TABLE kept")
     assert type_guide(shop, "To restore", "Copy `backups/`") == 6
     assert health(shop) == 200

@@ -15,6 +15,7 @@ from sqlalchemy import URL
 from tests._kit.support import template_module
 from tests.conftest import Render
 from tests.migrate.service import Done, Service
+from tests.migrate.table import Guide
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,37 @@ def test_what_a_human_has_to_fix_is_tried_once(service: Service, job: dict[str, 
     service.head = "baseline"
     service.add("second", "pass")
     assert play(job, attempts(service)) == ("PodFailurePolicy", [8])
+
+
+def test_a_release_has_nothing_to_do_where_the_next_one_has_migrated(
+    service: Service, guide: Guide
+) -> None:
+    """Its pod starts again, with its init container."""
+    service.variables["ENVIRONMENT"] = "production"
+    service.add("one", "pass")
+    assert service.migrate().returncode == 0
+    later = service.add("two", "pass")
+    assert service.migrate().returncode == 0
+    later.unlink()
+    for _ in range(2):
+        done = service.migrate()
+        assert done.returncode == 0, done
+        guide["a newer release has migrated, and this one starts, in production"].check(done)
+    assert service.version() == ["two"]
+    assert service.migrate("upgrade", "+1").returncode == 8
+    assert service.migrate(ENVIRONMENT="development").returncode == 8
+    # Nor is that so of another branch, or where this code's head was reverted.
+    service.head = "baseline"
+    (service.versions / service.add("other", "pass").name).rename(later)
+    for path in service.versions.glob("*_one_*"):
+        path.unlink()
+    done = service.migrate()
+    assert done.returncode == 8, done
+    service.sql(
+        "INSERT INTO alembic_history (revision, direction, milliseconds, sha256, host)"
+        " VALUES ('other', 'upgrade', 1, '', ''), ('other', 'downgrade', 1, '', '')"
+    )
+    assert service.migrate().returncode == 8
 
 
 def test_retries_end(service: Service, job: dict[str, Any]) -> None:

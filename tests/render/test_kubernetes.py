@@ -1,6 +1,7 @@
 """What `deploy: kubernetes` renders: kustomize builds it, Kubernetes' schemas know it."""
 
-import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,6 @@ import yaml
 from tests._kit.support import BIN, template_module
 from tests.conftest import Render
 
-OVERLAY = """\
-apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-resources: [{base}]
-components: [{components}]
-images: [{{name: demo-shop, newName: registry.example/demo-shop, newTag: 1.0.0}}]
-"""
 VERSIONS = ("1.34", "1.37")  # the oldest that is supported today, and the newest
 Documents = dict[tuple[str, str], dict[str, Any]]  # by kind and name
 
@@ -26,7 +20,7 @@ Documents = dict[tuple[str, str], dict[str, Any]]  # by kind and name
 def build(folder: Path) -> Documents:
     """What `kubectl apply --kustomize` would send."""
     done = subprocess.run(
-        [BIN / "kubectl", "kustomize", "--load-restrictor=LoadRestrictionsNone", folder],
+        [BIN / "kubectl", "kustomize", folder],
         capture_output=True,
         text=True,
         check=False,
@@ -37,21 +31,25 @@ def build(folder: Path) -> Documents:
     return {(it["kind"], it["metadata"]["name"]): it for it in found}
 
 
-def overlay(base: Path, folder: Path, *components: Path) -> Documents:
-    """A release, as its user writes it."""
-    paths = [os.path.relpath(path, folder) for path in (base, *components)]  # kustomize wants that
-    text = OVERLAY.format(base=paths[0], components=", ".join(paths[1:]))
-    (folder / "kustomization.yaml").write_text(text)
-    return build(folder)
+def overlay(project: Path, folder: Path, *, has_init_container: bool) -> Documents:
+    """A release, as DEPLOY.md writes it."""
+    base = shutil.copytree(project / "kubernetes", folder / "kubernetes")
+    guide = (project / "DEPLOY.md").read_text()
+    path, text = re.findall(r"`(\S+\.yaml)`:\n\n```yaml\n(.*?)```", guide, re.DOTALL)[0]
+    if has_init_container:
+        component = (base / "init-container" / "kustomization.yaml").read_text()
+        text += re.findall(r"(?m)^#   (components: .*)", component)[0]
+    (folder / path).parent.mkdir(parents=True)
+    (folder / path).write_text(text)
+    return build((folder / path).parent)
 
 
 @pytest.fixture(params=["job", "init container", "no application"])
 def documents(request: pytest.FixtureRequest, rendered: Render, tmp_path: Path) -> Documents:
     """Each of what may be applied."""
     api = "none" if request.param == "no application" else "fastapi"
-    base = rendered(api=api, deploy="kubernetes").path / "kubernetes"
-    components = [base / "init-container"] * (request.param == "init container")
-    return overlay(base, tmp_path, *components)
+    project = rendered(api=api, deploy="kubernetes").path
+    return overlay(project, tmp_path, has_init_container=request.param == "init container")
 
 
 def pods(documents: Documents) -> dict[str, dict[str, Any]]:

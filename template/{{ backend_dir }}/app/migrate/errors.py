@@ -55,7 +55,8 @@ class Problem:
         object.__setattr__(self, "remedy", printable(self.remedy))
 
     def __str__(self) -> str:
-        return f"Error: {self.cause}\nNext:  {self.remedy}"
+        told = f"Error: {self.cause}\nNext:  {self.remedy}"
+        return told if self.exit_code else f"{self.cause}; {self.remedy}"
 
 
 class MigrationError(Exception):
