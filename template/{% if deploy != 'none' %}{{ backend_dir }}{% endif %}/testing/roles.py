@@ -6,7 +6,6 @@ and the other URLs name the tests' own user, who stands in for the owner.
 
 import os
 import re
-from collections.abc import Generator
 from contextlib import closing
 
 import pytest
@@ -14,6 +13,7 @@ from psycopg2 import sql
 from sqlalchemy import URL, make_url
 
 from testing.databases import BACKEND, connect, temporary_database
+from testing.fixtures import made_once
 from testing.revisions import OneProblem
 from testing.server import database_name
 
@@ -51,11 +51,11 @@ def grant(url: URL, grants: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def origin(server: URL) -> Generator[str]:
-    """A database where what is made has the privileges of roles.sql."""
+def template(server: URL) -> str:
+    """A database at head, where what is made has the privileges of roles.sql."""
     with temporary_database(server, database_name("granted")) as url:
         grant(url, GRANTS)
-        yield str(url.database)
+        return made_once(server, "template", str(url.database), "heads")
 
 
 @pytest.fixture(scope="session")

@@ -75,15 +75,9 @@ def released_database(server: URL, released_template: str) -> Generator[URL]:
 
 
 @pytest.fixture(scope="session")
-def origin(released_template: str) -> str:
-    """The name of the database that `template` begins as."""
-    return released_template
-
-
-@pytest.fixture(scope="session")
-def template(server: URL, origin: str) -> str:
+def template(server: URL, released_template: str) -> str:
     """The name of a database at head, to be cloned."""
-    return made_once(server, "template", origin, "heads")
+    return made_once(server, "template", released_template, "heads")
 
 
 @pytest.fixture(scope="session")

@@ -271,7 +271,8 @@ def failure(script: Script, name: str, error: Exception) -> str:
     if isinstance(error, MigrationError) and not place:
         return str(error)  # of the whole run, which names the file
     place = place or where(script, name)
-    lines = [line for line in str(getattr(error, "orig", error)).splitlines() if line.strip()]
+    lines = str(getattr(error, "orig", error)).splitlines()
+    lines = [line for line in lines if not re.match(r"LINE \d|\s*\^?$", line)]  # said below
     of_known_kind = isinstance(error, DBAPIError | MigrationError)
     kind = "" if of_known_kind else f"{type(error).__name__}: "
     statement = " ".join((getattr(error, "statement", None) or "").split())[:300]

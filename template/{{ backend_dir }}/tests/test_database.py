@@ -1,7 +1,4 @@
-"""An example of each fixture, to copy or to delete; testing/README.md has the list.
-
-A large object stands for a row of yours, since a fresh project has no table.
-"""
+"""An example of each fixture, to copy or to delete; testing/README.md has the list."""
 
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
@@ -11,7 +8,7 @@ from app.core.config import get_settings
 from app.core.database import get_engine, get_session
 from testing.databases import Alembic, execute
 
-MAKE = text("SELECT lo_create(4711)")
+MAKE = text("SELECT lo_create(4711)")  # stands for a row of yours: there is no table yet
 COUNT = text("SELECT count(*) FROM pg_largeobject_metadata")
 
 

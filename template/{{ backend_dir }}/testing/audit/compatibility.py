@@ -41,17 +41,10 @@ def compare(
     """Report what breaks code that was written for `before`."""
     unknown = Statement(where(report.script, "upgrade"), "(unknown)")
     found: dict[tuple[str, Statement], list[str]] = {}
-    rewrites = [it.statement for it in report.findings if it.hazard == "rewrites-table"]
     for fact in _hazards(before, after):
         statement = _origin(fact, statements) or unknown
-        if fact.hazard == "changes-type" and fact.is_new and statement not in rewrites:
-            continue  # the same type, at least as wide as before
         found.setdefault((fact.hazard, statement), []).append(fact.what)
     for (hazard, statement), what in found.items():
-        if hazard == "requires-value" and says(statement.text, r"\bADD\b"):
-            # Where it succeeds there are no rows to read.
-            read = ("blocks-while-reading", statement)
-            report.findings = [it for it in report.findings if (it.hazard, it.statement) != read]
         report.add(hazard, statement, " and ".join(dict.fromkeys(what)))
 
 

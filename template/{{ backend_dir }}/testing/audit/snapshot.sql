@@ -10,6 +10,7 @@ WITH ours AS (
     SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
 ), relation AS (
     SELECT *, 'relation ' || oid AS id, 'like ' || oid::regclass AS alike,
+           format('relation %s file %s', oid, pg_relation_filenode(oid)) AS file,
            oid::regclass::text AS name, relkind IN ('r', 'p', 'f') AS is_table,
            CASE WHEN relkind = 'S' AND EXISTS (SELECT FROM pg_depend WHERE classid = c.tableoid
                AND objid = c.oid AND deptype IN ('a', 'i')) THEN '' END AS silent  -- of a column
@@ -21,7 +22,7 @@ WITH ours AS (
 ), col AS (
     SELECT attname, attnum, attnotnull, attidentity, is_table, relation.id AS of, alike, atttypid,
            format_type(atttypid, atttypmod) AS exact_type,
-           relation.id || '.' || attnum AS id, ARRAY[attname::text, name] AS names,
+           relation.id || '.' || attnum AS id, ARRAY[attname::text, name] AS names, file,
            name || '.' || attname AS what,
            -- Whoever can read text can read varchar.
            replace(atttypid::regtype::text, 'character varying', 'text') AS type,
@@ -90,6 +91,8 @@ SELECT '' AS hazard, false AS is_new, ARRAY[alike] AS ids, ARRAY[]::text[] AS or
 FROM relation WHERE NOT is_table
 UNION ALL
 SELECT '', false, ARRAY[id || ' partition'], '{}', '{}', ARRAY[name], '' FROM relation WHERE relispartition
+UNION ALL
+SELECT '', false, ARRAY[file], '{}', '{}', ARRAY[name], '' FROM relation
 UNION ALL  -- a view may be made again, or stand in for a table
 SELECT coalesce(silent, 'drops'), false, ARRAY[id],
        CASE WHEN NOT is_table THEN ARRAY[alike] END, '{}', ARRAY[name], name
@@ -132,8 +135,8 @@ SELECT 'rejects-rows', true, ARRAY[id || flag], ARRAY[format('%s CHECK ((%I IS N
        ARRAY[id], names, upper(ltrim(flag)) || ' of ' || what
 FROM col, LATERAL (VALUES (' not null', attnotnull), (' generated always', attidentity = 'a')) f (flag, is_set)
 WHERE is_table AND is_set
-UNION ALL  -- not where it is wider: compatibility.py
-SELECT 'changes-type', true, ARRAY[id || ' type ' || exact_type], '{}', ARRAY[id], names, what
+UNION ALL  -- a type that is as wide as before rewrites nothing: the table has the same file
+SELECT 'changes-type', true, ARRAY[id || ' type ' || exact_type], ARRAY[file], ARRAY[id], names, what
 FROM col WHERE is_table
 UNION ALL
 SELECT 'json-column', true, ARRAY[id], '{}', ARRAY[of], names, what
