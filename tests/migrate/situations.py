@@ -693,6 +693,17 @@ SITUATIONS = [
         args="upgrade 0ff",
     ),
     Situation(
+        "a squash has replaced the revision that the database is at",
+        r"revision 0ff is older than this code: alembic/versions/\S+_baseline_\S+ has replaced it",
+        "with the last release before that file",
+        file(
+            "alembic/versions/*_baseline_*",
+            "\ndef upgrade",
+            "\n# squashed: versions/x.py 0ff 1 2\ndef upgrade",
+        ),
+        rows("0ff"),
+    ),
+    Situation(
         "a revision's parent is missing",
         "_orphan_made_by_a_test.py: its down_revision 'lost' does not exist",
         "fix down_revision in that file, or restore",

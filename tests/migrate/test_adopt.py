@@ -163,11 +163,16 @@ def new(own_server: URL, render: Render) -> Generator[New]:
         execute(own_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def adopt(service: Service, *words: str, url: URL | None = None) -> Done:
-    """`python -m testing.adopt <words>`, with another database where one is given."""
+def run(service: Service, module: str, *words: str, url: URL | None = None) -> Done:
+    """`python -m <module> <words>`, with another database where one is given."""
     environment = Service(service.backend, url or service.url).environment()
-    done = forks().run("testing.adopt", list(words), service.backend, environment)
+    done = forks().run(module, list(words), service.backend, environment)
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def adopt(service: Service, *words: str, url: URL | None = None) -> Done:
+    """The same of testing.adopt."""
+    return run(service, "testing.adopt", *words, url=url)
 
 
 def schema(url: URL) -> Any:
@@ -175,10 +180,10 @@ def schema(url: URL) -> Any:
     return template_module("testing.schema").catalog(url)
 
 
-def section(project: Project) -> list[str]:
-    """The commands of the guide's section."""
+def section(project: Project, title: str) -> list[str]:
+    """The commands of a section of the guide."""
     guide = (project.backend / "alembic" / "README.md").read_text("utf-8")
-    text = guide.partition("## An existing project")[2].partition("\n## ")[0]
+    text = guide.partition(f"## {title}\n")[2].partition("\n## ")[0]
     return "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines()
 
 
@@ -189,8 +194,8 @@ def type_in(service: Service, line: str) -> Done:
     if words[4:] == ["migrate"]:
         return service.migrate()
     python = words.index("python")
-    assert words[python : python + 3] == ["python", "-m", "testing.adopt"]
-    return adopt(service, *words[python + 3 :])
+    assert words[python : python + 2] == ["python", "-m"]
+    return run(service, *words[python + 2 :])
 
 
 def copy_history(old: Path, service: Service) -> None:
@@ -201,7 +206,7 @@ def copy_history(old: Path, service: Service) -> None:
 def test_a_history_moves_in_as_the_guide_says(old: Path, new: New, own_server: URL) -> None:
     project, service = new()
     copy_history(old, service)
-    commands = section(project)
+    commands = section(project, "An existing project")
     assert len(commands) == 3
     for line in commands:  # the last one is about a database, and this one has the schema by now
         done = type_in(service, line)
@@ -303,10 +308,13 @@ def test_what_cannot_move_in_is_said(new: New) -> None:
     assert done.returncode == 1
     assert "Error: alembic/versions has no revision besides the baseline\nNext:" in done.stderr
     assert service.migrate("upgrade", "head").returncode == 0, "nothing has changed"
-    (service.versions / "lost.py").write_text("import nowhere\n")
+    (service.versions / "lost.py").write_text("import nowhere\nfrom old_app.models import User\n")
     done = adopt(service)
-    assert done.returncode == 2
-    assert "Error: ModuleNotFoundError: No module named 'nowhere'" in done.stderr
+    assert done.returncode == 1
+    lines = ["nowhere (alembic/versions/lost.py, line 1)", "old_app.models (alembic/versions/"]
+    assert "\n  ".join(["the revisions import what is not here:", *lines]) in done.stderr
+    (service.backend / "old_app.py").write_text("")
+    assert "\n  old_app.models (" in adopt(service).stderr
     (service.versions / "lost.py").unlink()
     service.add("own", "op.execute('SELEC')")
     done = adopt(service)

@@ -15,7 +15,7 @@ from tests._kit.support import BACKEND, CACHE, MODELS, environment
 from tests.conftest import ROOT, Project, Render
 
 MIXES = [
-    {"backend_dir": "backend", "api": "fastapi", "extras": "[history, pictures]"},
+    {"backend_dir": "backend", "api": "fastapi", "extras": "[history, schema, pictures]"},
     {"backend_dir": ".", "api": "none"},
     {"backend_dir": "services/api", "api": "fastapi"},
 ]

@@ -7,72 +7,37 @@ a database of its own. With it, says besides which revision the database of the 
 
 import ast
 import json
-import os
 import re
-import secrets
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script
-from sqlalchemy import URL, MetaData, make_url
+from sqlalchemy import URL, MetaData
 
 from app.core.config import get_settings
-from app.migrate.errors import MIGRATE
-from app.migrate.explain import explain
-from testing.databases import BACKEND, Alembic, temporary_database
+from app.migrate.errors import MIGRATE, shorten
+from testing.databases import BACKEND, Alembic
 from testing.revisions import OneProblem, failure, revisions, scripts
 from testing.schema import Catalog, catalog, catalog_reader, difference
-from testing.server import find_binaries
+from testing.scratch import dump, errors_as_sentences, scratch_database, write_revision
+from testing.shape import BASELINE
 
 VERSIONS = BACKEND / "alembic" / "versions"
-BASELINE = VERSIONS / "20261122_0000_baseline_empty_schema.py"
 NAMING, SETTINGS = BACKEND / "app" / "core" / "naming.py", BACKEND / "pyproject.toml"
-# What pg_dump writes for psql and for its own session.
-OF_PSQL = re.compile(
-    r"(?m)^(\\(un)?restrict .*|SELECT pg_catalog\.set_config\('search_path'.*|SET (\w+_timeout|"
-    r"client_\w+|standard_conforming_strings|xmloption|row_security|default_table\w+) = .*)\n"
-)
-REVISION = '''"""The schema of {database} before its first revision, as pg_dump wrote it."""
-
-from alembic import op
-
-revision: str = "schema"
-down_revision: str | None = None
-branch_labels: str | tuple[str, ...] | None = None
-depends_on: str | tuple[str, ...] | None = None
-
-SQL = {sql}
-
-
-def upgrade() -> None:
-    op.execute(SQL.replace(":", r"\\:"))  # no parameters
-
-
-def downgrade() -> None:
-    raise NotImplementedError("nothing is older")
-'''
 
 
 def first_revision(url: URL) -> None:
     """Write the schema of a database as the first revision."""
-    options = ["--schema-only", "--no-owner", "--no-privileges", "--no-subscriptions"]
-    options += ["--exclude-table=alembic_version", "--exclude-table=alembic_history", "--dbname"]
-    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    command = [str(find_binaries() / "pg_dump"), *options, dsn]
-    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
-    if done.returncode:
-        sys.exit("Error: pg_dump failed (above)")
-    sql = OF_PSQL.sub("", done.stdout).strip()
-    text = repr(sql) if "'''" in sql or sql.endswith("\\") else f"r'''\n{sql}\n'''"
     path = VERSIONS / f"{datetime.now(UTC):%Y%m%d_%H%M}_schema_before_the_first_revision.py"
-    path.write_text(REVISION.format(database=url.database, sql=text), "utf-8")
+    sql = dump(url, "--schema-only", "--no-owner", "--no-privileges")
+    write_revision(path, "schema", "The schema before the first revision, by pg_dump", [sql])
 
 
 def naming_convention() -> dict[str, Any]:
@@ -135,7 +100,7 @@ def comparable(found: Catalog) -> Catalog:
     }
 
 
-def walk(server: URL, url: URL | None) -> None:
+def walk(url: URL | None) -> None:
     """Run all revisions on a database of our own, and compare it with that of `url`, step by step.
 
     Raises:
@@ -143,7 +108,7 @@ def walk(server: URL, url: URL | None) -> None:
     """
     live, same, nearest = url and comparable(catalog(url)), list[str](), ("", list[str]())
     with (
-        temporary_database(server, f"adopt_{secrets.token_hex(4)}") as own,
+        scratch_database("adopt") as own,
         catalog_reader(own) as read,
     ):
 
@@ -183,16 +148,37 @@ def walk(server: URL, url: URL | None) -> None:
         print(f"{url.database} has the schema of {same[0]}.\nNext:  the same with --yes records it")
 
 
+def missing_modules() -> Iterator[str]:
+    """What the revisions import, and nobody has; with the line."""
+    for path in sorted(VERSIONS.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            match node:
+                case ast.Import():
+                    names = [alias.name for alias in node.names]
+                case ast.ImportFrom(module=str(module)):
+                    names = [module]
+                case _:
+                    continue
+            for name in names:
+                try:
+                    is_there = bool(find_spec(name))
+                except ModuleNotFoundError:  # neither is its package
+                    is_there = False
+                if not is_there:
+                    yield f"\n  {name} ({shorten(path)}, line {node.lineno})"
+
+
 if __name__ == "__main__":
-    try:
-        target = get_settings().database_url_sync
-        database = target if "--database" in sys.argv else None
-        settle(database)
-        walk(make_url(os.environ.get("TEST_DATABASE_URL") or target), database)
-    except OneProblem as error:
-        sys.exit(f"Error: {error}\nNext:  fix it, then the same command again")
-    except Exception as error:
-        if not (problem := explain(error)):
-            raise
-        print(problem, file=sys.stderr)
-        sys.exit(problem.exit_code)
+    with errors_as_sentences():
+        database = get_settings().database_url_sync if "--database" in sys.argv else None
+        try:
+            settle(database)
+            walk(database)
+        except ModuleNotFoundError as error:
+            if not (missing := "".join(missing_modules())):
+                raise
+            sys.exit(
+                f"Error: {error}; the revisions import what is not here:{missing}\n"
+                "Next:  install a package, by pyproject.toml and the locks; copy code of the old\n"
+                "       project to the folder of app/, or write there what the revisions use of it"
+            )

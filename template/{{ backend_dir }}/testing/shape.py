@@ -11,11 +11,13 @@ import pytest
 from alembic.script import Script
 
 from app.migrate.errors import MIGRATE, shorten
+from app.migrate.record import effect
 from testing.databases import BACKEND
 from testing.revisions import revisions, scripts, unreleased, warnings_shown
 
 # Messages that say nothing.
 EMPTY = re.compile(r"(?i)|empty message|revision|migration|changes?|updates?|fix|wip|test")
+BASELINE = BACKEND / "alembic" / "versions" / "20261122_0000_baseline_empty_schema.py"
 EDITED = "git diff --name-only --diff-filter=MD origin/main... -- '*alembic/versions/*.py'"
 
 
@@ -96,7 +98,16 @@ def test_merged_revisions_are_not_edited(record_property: Callable[[str, object]
         f"{path}: edited or deleted after it was merged. Restore it, and write a new revision: "
         f"git checkout {base[:9]} -- {path}"
         for path in edited.splitlines()
+        if not was_replaced(path, git("show", f"{base}:{path}"))
     )
+
+
+def was_replaced(path: str, text: str) -> bool:
+    """By testing/squash.py, whose file has the digest of what the old one did; or by adopt.py."""
+    if Path(path).name == BASELINE.name:
+        return not BASELINE.exists()
+    trace = f" {effect(text.encode())[:32]}"
+    return any(trace in Path(it.path).read_text("utf-8") for it in revisions())
 
 
 def git(*arguments: str | Path) -> str:

@@ -119,6 +119,11 @@ def _of_command(text: str) -> Problem | None:
         merge = next(script for script in scripts().walk_revisions() if script.is_merge_point)
         commands = " or ".join(f"{MIGRATE} downgrade {parent}" for parent in merge.down_revision)
         return problem("revisions", "merge", merge=merge.revision, commands=commands)
+    if found := re.search(r"locate revision identified by '(.*?)'", text):
+        trace = re.compile(rf"(?m)^# squashed: \S+ {re.escape(found[1])} ".encode())
+        for path in VERSIONS.rglob("*.py"):
+            if trace.search(path.read_bytes()):
+                return problem("revisions", "squashed", name=found[1], file=shorten(path))
     behind = "not up to date" in text or "not on all head" in text
     if behind and len(scripts().get_heads()) > 1:
         return problem("command", "several-heads")

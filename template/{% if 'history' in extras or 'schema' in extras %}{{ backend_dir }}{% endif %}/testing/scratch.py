@@ -1,0 +1,100 @@
+"""What the commands of this folder share: databases of their own, pg_dump's SQL, and errors."""
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, make_url
+
+from app.core.config import get_settings
+from app.migrate.explain import explain
+from testing.databases import execute, temporary_database
+from testing.revisions import OneProblem
+from testing.server import find_binaries
+
+OF_PSQL = re.compile(r"\n--\n-- PostgreSQL database dump complete\n--\n\s*(\\unrestrict .*)?\s*$")
+TITLES = re.compile(r"(?m)^--\n-- (Data for )?Name: .*\n--\n\n?")
+REVISION = '''"""{title}."""
+# ruff: noqa
+# fmt: off
+
+from alembic import op
+
+revision: str = {revision!r}
+down_revision: str | None = None
+branch_labels: str | tuple[str, ...] | None = {labels!r}
+depends_on: str | tuple[str, ...] | None = None
+
+STATEMENTS = [
+{statements}
+]
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.execute(statement.replace(":", r"\\:"))  # no parameters
+
+
+def downgrade() -> None:
+    raise NotImplementedError("nothing is older")
+'''
+
+
+@contextmanager
+def errors_as_sentences() -> Generator[None]:
+    """Within the block, what fails ends the process with its cause and the next command."""
+    try:
+        yield
+    except OneProblem as error:
+        sys.exit(f"Error: {error}\nNext:  fix it, then the same command again")
+    except Exception as error:
+        if not (problem := explain(error)):
+            raise
+        print(problem, file=sys.stderr)
+        sys.exit(problem.exit_code)
+
+
+def scratch_database(what: str) -> AbstractContextManager[URL]:
+    """An empty database, on the server of TEST_DATABASE_URL or on that of the settings."""
+    server = make_url(os.environ.get("TEST_DATABASE_URL") or get_settings().database_url_sync)
+    return temporary_database(server, f"{what}_{secrets.token_hex(4)}")
+
+
+def dump(url: URL, *options: str) -> str:
+    """A database as SQL, whoever runs it and on whatever version; `options` are pg_dump's."""
+    options += ("--encoding=UTF8", "--no-subscriptions")
+    options += ("--exclude-table=alembic_version", "--exclude-table=alembic_history")
+    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    command = [str(find_binaries() / "pg_dump"), *options, "--dbname", dsn]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        sys.exit("Error: pg_dump failed (above)")
+    # What comes before the first title is for psql and for pg_dump's own session.
+    _, title, text = done.stdout.decode().partition("\n--\n-- Name: ")
+    text = TITLES.sub("", OF_PSQL.sub("", f"{title}{text}"))
+    role = re.escape(execute(url, "SELECT quote_ident(current_user)")[0][0])
+    text = re.sub(rf"(?m)^ALTER .* OWNER TO {role};\n\n*", "", text)
+    text = re.sub(rf"(?m)^(ALTER DEFAULT PRIVILEGES) FOR ROLE {role}\b", r"\1", text)
+    grants = rf"(?m)^((?:ALTER DEFAULT|GRANT|REVOKE) .* (?:FROM|TO)) {role}(?=;| WITH)"
+    text = re.sub(grants, r"\1 CURRENT_USER", text)
+    # Functions may name what comes later.
+    return f"SET LOCAL check_function_bodies = false;\n{text.strip()}\n"
+
+
+def write_revision(
+    path: Path, revision: str, title: str, statements: Sequence[str], labels: object = None
+) -> None:
+    """A revision that runs SQL, and that nothing comes before."""
+    texts = [
+        f"r'''\n{sql}\n'''," if not re.search(r"'''|\r|\\\Z", sql) else f"{sql!r},"
+        for sql in statements
+    ]
+    text = REVISION.format(
+        title=title, revision=revision, labels=labels, statements="\n".join(texts)
+    )
+    path.write_text(text, "utf-8")
