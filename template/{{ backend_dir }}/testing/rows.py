@@ -30,6 +30,7 @@ Examples = Mapping[str, Sequence[str | Mapping[str, Any]]]
 ROWS = 3  # for each table
 TRIES = 400  # combinations for one row
 NO_USE = ("23502", "23503", "P0001")  # not null, foreign key, a trigger: no other value would do
+_known: dict[str, dict[str, str | None]] = {}  # built-in type -> text -> SQL, if it is a value
 _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 
 
@@ -63,7 +64,7 @@ class Filler:
         filled: dict[str, int] = {}
         self.problems = {}
         with database, database.cursor() as cursor:
-            cursor.execute(_DATA["tables"])
+            cursor.execute(f"SAVEPOINT attempt; {_DATA['tables']}")
             names = dict(cursor.fetchall())
             parts = [f"({oid}, EXISTS (TABLE {name}))" for oid, name in names.items()]
             if not parts:
@@ -184,7 +185,10 @@ def _choices(cursor: Any, table: Any) -> dict[str, list[list[str]]]:
     for column in table["columns"] or []:
         type_ = column["type"]
         if type_ not in of_type:
-            of_type[type_] = _values(cursor, type_, texts)
+            known = _known.setdefault(type_, {}) if column["builtin"] else dict[str, str | None]()
+            if unknown := [text for text in texts if text not in known]:
+                known |= dict.fromkeys(unknown) | _values(cursor, type_, unknown)
+            of_type[type_] = {text: it for text in texts if (it := known[text])}
         values = of_type[type_]
         for check in column["checks"] or []:
             values = _passing(cursor, column["name"], check, values) or values
@@ -224,10 +228,12 @@ def _passing(cursor: Any, name: str, check: str, values: dict[str, str]) -> dict
 
 
 def _attempt(cursor: Any, statement: Any, values: Any = None) -> psycopg2.Error | None:
-    """Run it in a savepoint; returns the error."""
-    cursor.execute("SAVEPOINT attempt")
+    """Run it in a savepoint, of which there is one; returns the error."""
+    begin: Any = "RELEASE SAVEPOINT attempt; SAVEPOINT attempt; "
     try:
-        cursor.execute(statement, values)
+        cursor.execute(
+            (begin if isinstance(statement, str) else sql.SQL(begin)) + statement, values
+        )
     except psycopg2.Error as error:
         cursor.execute("ROLLBACK TO attempt")
         return error
