@@ -17,9 +17,9 @@ from tests.migrate.test_adopt import run, section, type_in
 
 # With nearly everything that PostgreSQL has; without what no dump can have: a language whose
 # handler is the server's, and a copy of a collation for one encoding.
-EVERYTHING = (PLANTED / "schema.sql").read_text("utf-8").partition("CREATE SCHEMA sales;")
-EVERYTHING = "CREATE SCHEMA sales;" + EVERYTHING[2].partition("CREATE LANGUAGE")[0]
-EVERYTHING = EVERYTHING.replace('CREATE COLLATION sales.plain FROM "C";', "")
+_ALL = (PLANTED / "schema.sql").read_text("utf-8").partition("CREATE SCHEMA sales;")
+_DUMPED = "".join(_ALL[1:]).partition("CREATE LANGUAGE")[0]
+EVERYTHING = _DUMPED.replace('CREATE COLLATION sales.plain FROM "C";', "")
 ROLES = """
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'reader') THEN CREATE ROLE reader; END IF;
