@@ -345,6 +345,7 @@ def processes() -> dict[int, tuple[int, str]]:
     return {int(pid): (int(parent), rest[0]) for pid, parent, *rest in rows if rest}
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("end", ["SIGINT", "SIGTERM", "SIGKILL", "SIGKILL to the watchdog too"])
 def test_the_server_ends_with_the_tests_whatever_their_end(render: Render, end: str) -> None:
     run = started(render())
@@ -598,6 +599,7 @@ UPGRADES = {
 }
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("why", UPGRADES)
 def test_a_failing_revision_fails_one_test_and_the_others_say_so(
     render: Render, server: URL, why: str
@@ -648,6 +650,7 @@ def test_what_a_migration_itself_refuses_is_one_failure(render: Render, server: 
     assert "its revision id has 40 characters" in output
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("text_of_it", ["x = 1 / 0", "this is", "import nothing_like_it"])
 def test_a_broken_model_is_one_failure(render: Render, server: URL, text_of_it: str) -> None:
     project = render()

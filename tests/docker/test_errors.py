@@ -36,6 +36,7 @@ def explained(service: Service, row: str, *args: str) -> list[str]:
     return sentence(Done(done.returncode, done.stdout, done.stderr.strip()))
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     ("row", "remedy", "variable"),
     [

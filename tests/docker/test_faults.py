@@ -89,6 +89,7 @@ def tell(record_property: Callable[[str, object], None]) -> Tell:
     return tell
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("older", [None, "plain"], ids=["empty", "older"])
 def test_five_containers_take_each_step_once(
     shop: Shop, older: str | None, record_property: Callable[[str, object], None]

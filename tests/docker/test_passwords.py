@@ -179,6 +179,7 @@ def test_a_wrong_password_does_not(on_host: Results, in_container: Results) -> N
             assert "password authentication failed" in answer
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("password", FIRST_BOOT)
 def test_a_server_begins_with_the_password_of_the_env_file(
     password: str, service: Callable[..., Service]

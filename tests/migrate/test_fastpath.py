@@ -471,6 +471,7 @@ def test_the_fast_path_and_alembic_never_disagree(
 # --- modules of others -----------------------------------------------------------------------------
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("place", ["helpers.py", "app/helpers.py", "app/core/helpers.py"])
 def test_a_module_that_is_gone_is_missed(service: Service, place: str) -> None:
     (service.backend / place).write_text("X = 1\n")

@@ -59,6 +59,7 @@ def test_one_that_loses_nothing_does_not_ask(service: Service, statement: str) -
     assert done.returncode == 0, done
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("words", ["downgrade -1", "stamp base", "stamp --purge baseline"])
 def test_production_asks_always(service: Service, guide: Guide, words: str) -> None:
     service.add("nothing", "pass")

@@ -234,6 +234,7 @@ def version(url: URL) -> list[str]:
     return [row[0] for row in execute(url, "SELECT version_num FROM alembic_version")]
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("program", ["alembic", "app.migrate"])
 def test_every_command_works_with_the_two_acceptance_models(
     render: Render, new_database: NewDatabase, program: str

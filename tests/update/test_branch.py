@@ -618,6 +618,7 @@ def test_a_project_that_names_no_release_is_told(workshop: Workshop, change: str
     assert state(project) == before
 
 
+@pytest.mark.in_turn(2)
 def test_the_command_itself(workshop: Workshop, copier_: list[str], tmp_path: Path) -> None:
     """With the oldest and the newest Copier, as the rendered README has it."""
     project, other = (with_work(workshop.project(WORKING_TREE)) for _ in range(2))

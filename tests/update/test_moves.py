@@ -69,6 +69,7 @@ def test_what_moved_stood_at_the_old_path_and_stands_at_the_new(workshop: Worksh
     assert {path for new in MOVED.values() for path in new} <= fresh.keys()
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("old", BEFORE)
 def test_an_edit_in_a_file_that_moved_is_a_conflict(workshop: Workshop, old: str) -> None:
     project = workshop.project(old)

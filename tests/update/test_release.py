@@ -151,6 +151,7 @@ def released(clone: Path, version: str) -> None:
     assert release(clone, version).returncode == 0
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("tagged", [False, True])
 def test_a_strangers_project_goes_from_release_to_release(
     clone: Path, tmp_path: Path, *, tagged: bool

@@ -259,6 +259,7 @@ def test_the_command_of_the_guide_updates_with_the_oldest_and_the_newest_copier(
     assert tree(project) == tree(other)
 
 
+@pytest.mark.in_turn(2)
 def test_who_leaves_out_the_context_reads_the_whole_command(
     workshop: Workshop, copier_: list[str]
 ) -> None:
@@ -552,6 +553,7 @@ def test_a_running_project_keeps_its_data_and_its_checks_pass_after_an_update(
     checks(backend, url)
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.server
 @pytest.mark.parametrize("seed", range(3, 27, 6))
 def test_the_checks_of_a_project_without_conflict_pass(
