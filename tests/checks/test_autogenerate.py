@@ -21,7 +21,13 @@ from tests._kit.forks import forks
 from tests._kit.report import part_of
 from tests._kit.revision import PLANTED, write_revision
 from tests._kit.support import Done, NewDatabase, environment, execute, succeed
-from tests.checks.test_suite_catches import DRIFTS, MODELS_OF_DRIFT, changed_models
+from tests.checks.test_suite_catches import (
+    DRIFTS,
+    ENDED,
+    MODELS_OF_DRIFT,
+    NO_DRIFT,
+    changed_models,
+)
 from tests.conftest import Project, Render
 
 pytestmark = pytest.mark.server
@@ -45,13 +51,17 @@ def corpus() -> dict[str, dict[str, Any]]:
                     lines = fields[key].strip().splitlines()
                     fields[key] = COLUMNS + "".join(f"    {line}\n" for line in lines)
             cases[f"{kind}: {name}"] = fields
-    for name, case in DRIFTS.items():
-        if not case.before:  # else the database has changed, and not the models
-            more = {
-                "base": MODELS_OF_DRIFT,
-                "by_hand": f"{re.escape(case.expect)}|not all could be compared",
-            }
-            cases[f"drift: {name}"] = {"models": changed_models(case), **more}
+    for name, case in DRIFTS.items():  # whose models have changed, or the database
+        cases[f"drift: {name}"] = {
+            "base": MODELS_OF_DRIFT,
+            "before": case.before,
+            "models": changed_models(case),
+            "by_hand": f"{re.escape(case.expect)}|not all could be compared",
+        }
+    statements = [case.before for case in NO_DRIFT.values()]  # as the drift check has them
+    for name, some in {"all": statements[:-1], "the order of columns": statements[-1:]}.items():
+        models = {"base": MODELS_OF_DRIFT, "models": MODELS_OF_DRIFT}
+        cases[f"no drift: {name}"] = {**models, "after": "; ".join([ENDED, *some])}
     return cases
 
 

@@ -79,6 +79,7 @@ def judged_tables(catalog: Catalog) -> set[str]:
         schema, _, plain = name.rpartition(".")
         parents = {"schema_name": schema or None, "table_name": plain}
         named = include_name(plain, "table", {**parents, "schema_qualified_table_name": name})
+        named = named and include_name(schema or None, "schema", {})
         table = Table(plain, MetaData(), schema=schema or None)
         if named and include_object(table, plain, "table", True, None):
             names.add(name)

@@ -295,7 +295,5 @@ def ways_out(error: Exception) -> list[str]:
 
 def driver_error(error: Exception) -> tuple[str, Any]:
     """The SQLSTATE and the diagnosis that the server gave; empty if it was not the server."""
-    if isinstance(error.__cause__, DBAPIError):
-        error = error.__cause__  # alembic-postgresql-enum raises a ValueError from it
     original = getattr(error, "orig", error)
     return getattr(original, "pgcode", None) or "", getattr(original, "diag", None)

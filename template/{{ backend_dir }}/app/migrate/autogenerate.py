@@ -1,6 +1,6 @@
 """What `revision --autogenerate` and `check` compare and write, beyond Alembic's defaults.
 
-Alembic finds tables and columns, alembic-postgresql-enum enums, and comparison.py all the rest.
+Alembic finds tables and columns, comparison.py all the rest.
 Imported only where models are compared.
 """
 
@@ -10,48 +10,27 @@ from importlib import import_module
 from itertools import accumulate
 from typing import Any
 
-import alembic_postgresql_enum as enums
 from alembic.autogenerate import render
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
 from alembic.util.sqla_compat import _get_constraint_final_name as final_name
-from alembic_postgresql_enum import compare_dispatch
-from alembic_postgresql_enum.get_enum_data import declared_enums
-from alembic_postgresql_enum.operations.add_enum_values import AddEnumValuesOp
-from alembic_postgresql_enum.operations.create_enum import CreateEnumOp
-from alembic_postgresql_enum.operations.drop_enum import DropEnumOp
-from alembic_postgresql_enum.operations.sync_enum_values import (
-    SyncEnumValuesOp,
-    render_sync_enum_value_op,
-)
 from sqlalchemy import Connection, Constraint, Enum, ForeignKeyConstraint, UniqueConstraint, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import ARRAY, TypeDecorator
 
 from app.core import autogenerate as yours
 from app.migrate.comparison import ByHand, Comparison, Statements, schemas
-from app.migrate.queries import HISTORY_TABLE
-from app.migrate.trial import subject, try_out
+from app.migrate.notes import notes
+from app.migrate.queries import HISTORY_TABLE, SQL
+from app.migrate.trial import Incomplete, try_out
 
-# Partitions, and what extensions own: no model has them.
-_LEFT_ALONE = """
-    SELECT relname FROM pg_class WHERE relispartition
-    UNION SELECT coalesce(relname, typname) FROM pg_depend
-    LEFT JOIN pg_class c ON c.oid = objid AND classid = 'pg_class'::regclass
-    LEFT JOIN pg_type t ON t.oid = objid AND classid = 'pg_type'::regclass WHERE deptype = 'e'
-"""
 _PLUGINS = [
     "alembic.autogenerate.*",
     *(f"~alembic.autogenerate.{it}" for it in ("types", "defaults")),
 ]
 _PARTS = (ops.CreateIndexOp, ops.DropIndexOp, ops.AddConstraintOp, ops.DropConstraintOp)
-_RANKS = {CreateEnumOp: 1, AddEnumValuesOp: 2.5, SyncEnumValuesOp: 2.5, DropEnumOp: 7}
-
-# The library's own way breaks values with the word Enum in them, and decorated enums.
-setattr(compare_dispatch, "add_create_type_false", lambda _: None)  # noqa: B010 (typed)
-declared_enums.get_enum_values = lambda enum_type: tuple(enum_type.enums)
 
 
 def include_name(name: str | None, kind: str, _parents: Any) -> bool:
@@ -71,10 +50,14 @@ def include_object(item: Any, name: Any, kind: str, reflected: bool, other: Any)
 
 def comparing(connection: Connection) -> dict[str, Any]:
     """The arguments of context.configure() where models are compared."""
-    left = set(connection.scalars(text(_LEFT_ALONE))) - {None}
-    enums.set_configuration(enums.Config(include_name=lambda name: name not in left))
+    left = {*connection.exec_driver_sql(SQL["left_alone"]).scalars()}
+
+    def is_compared(name: str | None, kind: str, parents: Any) -> bool:
+        is_left = parents.get("schema_qualified_table_name") in left
+        return not is_left and include_name(name, kind, parents)
+
     return {
-        "include_name": lambda name, *more: name not in left and include_name(name, *more),
+        "include_name": is_compared,
         "include_object": include_object,
         "include_schemas": True,  # those of the models
         "render_item": render_item,
@@ -148,12 +131,14 @@ def _is_late(item: Constraint) -> bool:
 
 
 def _escaped(sql: str) -> str:
-    return re.sub(r"(?<![:\w\\]):(?=\w)", r"\:", sql)  # else :name is a parameter
+    """As op.execute() takes it, where `:name` would be a parameter."""
+    plain = re.sub(r"(?<![:\w\\]):(?=\w)", r"\:", sql)
+    return plain if str(text(plain)) == sql else sql.replace(":", r"\:")
 
 
 @render.renderers.dispatch_for(Statements)
 def _render_statements(_context: AutogenContext, op: Statements) -> list[str]:
-    return [f"op.execute({_escaped(sql)!r})" for sql in op.do]
+    return [f"# {it[3:]}" if it[:3] == "-- " else f"op.execute({_escaped(it)!r})" for it in op.do]
 
 
 @render.renderers.dispatch_for(ByHand)
@@ -162,31 +147,9 @@ def _render_by_hand(context: AutogenContext, op: ByHand) -> list[str]:
     return [f"pass  # by hand: {op.why}", *(f"# {line}" for line in code.splitlines())]
 
 
-@render.renderers.dispatch_for(AddEnumValuesOp, replace=True)
-def _render_new_values(context: AutogenContext, op: AddEnumValuesOp) -> list[str]:
-    """The library puts a value behind the one that it is to stand before."""
-    lines = []
-    for number, value in enumerate(op.new_values):
-        if value not in op.old_values:
-            after = [it for it in op.new_values[number:] if it in op.old_values][:1]
-            place = f" BEFORE {_literal(after[0])}" if after else ""
-            lines.append(f"ALTER TYPE {_sql_name(op, context)} ADD VALUE {_literal(value)}{place}")
-    return _render_statements(context, Statements(0, lines, []))
-
-
-@render.renderers.dispatch_for(SyncEnumValuesOp, replace=True)
-def _render_values(context: AutogenContext, op: SyncEnumValuesOp) -> list[str]:
-    why = "# PostgreSQL removes no value: the type is made anew, which fails while rows have it."
-    return [why, render_sync_enum_value_op(context, op)]
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _sql_name(op: AddEnumValuesOp | SyncEnumValuesOp, context: AutogenContext) -> str:
-    quote, default = context.dialect.identifier_preparer.quote, context.dialect.default_schema_name
-    return quote(op.name) if op.schema == default else f"{quote(op.schema)}.{quote(op.name)}"
+@render.renderers.dispatch_for(Incomplete)
+def _render_incomplete(_context: AutogenContext, op: Incomplete) -> str:
+    return f"raise NotImplementedError({op.why!r})"
 
 
 # What is compared
@@ -197,11 +160,11 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
     metadata: Any = context.metadata
     assert context.connection
     comparison = Comparison(context.connection, metadata, _late_names(context, upgrade))
-    theirs, default = [*upgrade.ops], context.dialect.default_schema_name
-    created = [op for op in theirs if isinstance(op, ops.CreateTableOp)]
-    new = {(op.schema or default, op.table_name) for op in created}
+    theirs, subject = [*upgrade.ops], comparison.subject
+    new = {subject(op) for op in theirs if isinstance(op, ops.CreateTableOp)}
+    comparison.dropped = {subject(op) for op in theirs if isinstance(op, ops.DropTableOp)}
     for it in theirs if not comparison.failure else ():
-        if isinstance(it, ops.ModifyTableOps) and (it.schema or default, it.table_name) not in new:
+        if isinstance(it, ops.ModifyTableOps) and subject(it) not in new:
             it.ops = [op for op in it.ops if not isinstance(op, _PARTS)]
         if isinstance(it, ops.ModifyTableOps):
             it.ops.sort(key=_is_dropped_last)
@@ -222,10 +185,7 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
             else:
                 own.append(it)
         found = comparison.operations(comparison.old, comparison.new, remade)
-        return sorted(
-            [*own, *comparison.first, *found],
-            key=lambda op: getattr(op, "rank", _RANKS.get(type(op), 3)),
-        )
+        return sorted([*own, *comparison.first, *found], key=lambda op: getattr(op, "rank", 3))
 
     upgrade.ops = plan()
     _as_they_are(context.migration_context.impl)
@@ -274,42 +234,6 @@ def _as_they_are(impl: Any) -> None:
     impl.render_ddl_sql_expr = render_expression
 
 
-def _notes(context: AutogenContext, upgrade: ops.UpgradeOps) -> Iterator[str]:
-    """What nobody can know who sees the models alone, one line each."""
-    gone: list[Any] = [op for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
-    come: list[Any] = [op for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
-    for old, now in zip(gone, come, strict=False):
-        code = f"op.rename_table({old.table_name!r}, {now.table_name!r}{_in_schema(old)})"
-        if old.schema != now.schema:
-            schema = now.schema or context.dialect.default_schema_name
-            code = f'op.execute("ALTER TABLE {subject(old)} SET SCHEMA {schema}")'
-        yield _rename("table", subject(old), subject(now), code)
-    for op in upgrade.ops:
-        if isinstance(op, SyncEnumValuesOp):
-            gone = [it for it in op.old_values if it not in op.new_values]
-            come = [it for it in op.new_values if it not in op.old_values]
-            for old, now in zip(gone, come, strict=False):
-                sql = f"ALTER TYPE {_sql_name(op, context)} RENAME VALUE {old!r} TO {now!r}"
-                yield _rename("value", old, now, f'op.execute("{sql}")')
-        elif isinstance(op, ops.ModifyTableOps):
-            gone = [it.column_name for it in op.ops if isinstance(it, ops.DropColumnOp)]
-            come = [it.column for it in op.ops if isinstance(it, ops.AddColumnOp)]
-            for old, now in zip(gone, come, strict=False):
-                names = f"{op.table_name!r}, {old!r}, new_column_name={now.name!r}{_in_schema(op)}"
-                yield _rename("column", old, now.name, f"op.alter_column({names})")
-            for it in come:
-                if not (it.nullable or it.server_default):
-                    yield f"{op.table_name}.{it.name} requires a value, and fails where rows are"
-
-
-def _in_schema(op: Any) -> str:
-    return f", schema={op.schema!r}" if op.schema else ""
-
-
-def _rename(what: str, old: str, now: str, code: str) -> str:
-    return f"drops {what} {old} and adds {what} {now}: if this is a rename, write {code}"
-
-
 def _try_at_the_end(context: AutogenContext, comparison: Comparison, plan: Any) -> None:
     """Before the file is written, and say what is left to do; `check` writes none."""
     revision = context.opts["revision_context"]
@@ -319,7 +243,7 @@ def _try_at_the_end(context: AutogenContext, comparison: Comparison, plan: Any) 
         lines = list[str]()
         for script in revision.generated_revisions:  # a hook of yours may have removed it
             lines += try_out(context, script, comparison, plan)
-            lines += _notes(context, script.upgrade_ops)
+            lines += notes(comparison, script.upgrade_ops)
         yield from generate()
         for line in lines:
             revision.config.print_stdout("%s", line)

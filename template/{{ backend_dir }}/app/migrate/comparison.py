@@ -7,28 +7,33 @@ what it has of both. Nothing is locked, and nothing stays.
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from alembic.operations import ops
 from sqlalchemy import Connection, MetaData, Table, inspect, text
 from sqlalchemy.exc import CompileError, DBAPIError
-from sqlalchemy.schema import CreateSchema
+from sqlalchemy.schema import AddConstraint, CreateSchema, DropConstraint
+
+from app.migrate.queries import SQL
 
 _DEFINITIONS = text(Path(__file__).with_name("definitions.sql").read_text(encoding="utf-8"))
-_AVAILABLE = text(
-    "SELECT FROM pg_available_extensions WHERE name = :name AND installed_version IS NULL"
-)
 # The server writes `name IN ('a', 'b')` in a form that it would write otherwise the next time.
 _IN = re.compile(r'("[^"]+"|\w+)::text (= ANY|<> ALL) \(ARRAY\[([^]]*)\](?:::text\[\])?\)')
 # In the order in which they are made; they are dropped the other way round.
 _KINDS = [
-    *("schema", "extension", "domain", "sequence", "persistence", "option", "type", "number"),
-    *("numbers", "default", "generated", "not null", "constraint", "index", "foreign key"),
+    *("schema", "extension", "enum", "domain", "sequence", "persistence", "option", "type"),
+    *("number", "numbers", "default", "generated", "not null", "constraint", "index"),
+    *("foreign key", "comment", "not valid"),
 ]
-_BEFORE_TABLES = _KINDS[:4]
+_BEFORE_TABLES = _KINDS[:5]
+_NO_REMOVAL = (
+    "-- PostgreSQL removes no label: the type is made again, which fails while rows have it."
+)
 _OF_COLUMNS = ("type", "number", "numbers", "default", "not null", "generated")
-_REMADE = ("generated", "constraint", "index", "foreign key")  # where what they use changes
+# Where what they use changes.
+_REMADE = ("generated", "constraint", "index", "foreign key", "comment")
 
 
 class Fact(NamedTuple):
@@ -40,47 +45,60 @@ class Fact(NamedTuple):
     uses: frozenset[str] = frozenset()
 
 
-Facts = dict[tuple[str, str, str], Fact]  # by kind, table and name
+Key = tuple[str, str, str]  # kind, table and name
+Facts = dict[Key, Fact]
 
 
-def _subject(key: tuple[str, str, str]) -> str:
-    return ".".join(filter(None, key[1:])).replace('"', "")
+def plain(name: str) -> str:
+    """Without quotes."""
+    return name.replace('"', "")
 
 
+def subject(key: Key) -> str:
+    """What a fact is about: `sales.orders.price`."""
+    return plain(".".join(filter(None, key[1:])))
+
+
+@dataclass(eq=False)
 class Statements(ops.MigrateOperation):
     """SQL and what reverts it; those of a low rank come first, and Alembic's own have 3."""
 
-    def __init__(self, rank: float, do: Sequence[str], undo: Sequence[str], of: str = "") -> None:
-        self.rank, self.do, self.undo, self.of = rank, do, undo, of
+    rank: float
+    do: Sequence[str]
+    undo: Sequence[str]
+    of: str = ""
+    uses: Collection[str] = ()
 
     def reverse(self) -> "Statements":
         """The other way round."""
-        return Statements(self.rank, self.undo, self.do, self.of)
+        return replace(self, do=self.undo, undo=self.do)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """What `check` shows of it."""
         return ("execute", "; ".join(self.do))
 
 
+@dataclass(eq=False)
 class ByHand(ops.MigrateOperation):
     """What is left to do by hand, and the operation that the server refused."""
 
+    why: str
+    refused: ops.MigrateOperation | None = None
+    of: str = ""
     rank = 9
-
-    def __init__(self, why: str, refused: ops.MigrateOperation | None = None) -> None:
-        self.why, self.refused = why, refused
 
     def reverse(self) -> "ByHand":
         """The other way round."""
-        return ByHand(self.why, self.refused and self.refused.reverse())
+        return replace(self, refused=self.refused and self.refused.reverse())
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """What `check` shows of it."""
         return ("by hand", self.why)
 
 
-def _dropped(kind: str, do: Sequence[str], undo: Sequence[str], of: str = "") -> Statements:
-    return Statements(2 - _KINDS.index(kind) / 100, do, undo, of)
+def _dropped(kind: str, fact: Fact, of: str) -> Statements:
+    rank = 7 if kind == "enum" else 2 - _KINDS.index(kind) / 100
+    return Statements(rank, fact.drop, fact.make, of, fact.uses)
 
 
 def _made(kind: str, do: Sequence[str], undo: Sequence[str], of: str = "") -> Statements:
@@ -108,24 +126,43 @@ class Comparison:
     """
 
     def __init__(self, connection: Connection, metadata: MetaData, late: set[str]) -> None:
-        self.late, self.failure = late, ""
+        self.late, self.failure, self.dropped = late, "", set[str]()
         self._default = default = str(connection.dialect.default_schema_name)
         # A model of a view says so: __table_args__ = {"info": {"is_view": True}}.
-        tables = [table for table in metadata.tables.values() if not table.info.get("is_view")]
+        views = [table for table in metadata.tables.values() if table.info.get("is_view")]
+        tables = [table for table in metadata.tables.values() if table not in views]
         found = {name or default for name in schemas(metadata)}
         self._schemas = sorted(found)
         self._apart: dict[str | None, str] = {
             name: f"autogenerate_{n}" for n, name in enumerate(self._schemas)
         }
         self._quote = connection.dialect.identifier_preparer.quote
-        self.first, self.old = list[Statements](), self.facts(connection)
+        self.first, self.old = list[Statements | ByHand](), self.facts(connection)
         self.new = self.old
-        for name in sorted(found - set(inspect(connection).get_schema_names())):
-            quoted = self._quote(name)
-            self.first.append(
-                _made("schema", [f"CREATE SCHEMA {quoted}"], [f"DROP SCHEMA {quoted}"])
-            )
+        there = inspect(connection)
+        for name in map(self._quote, sorted(found - set(there.get_schema_names()))):
+            self._first("schema", name)
         self._make(connection, metadata, tables)
+        names = {self.named(table.schema, table.name): table for table in views}
+        for name in sorted(names.keys() & {plain(table) for _, table, _ in self.old}):
+            self.first.append(ByHand(f"{name} is a table, in the models a view", of=name))
+        self.missing_views = [
+            name for name, it in names.items() if not there.has_table(it.name, schema=it.schema)
+        ]
+
+    def _first(self, kind: str, name: str) -> None:
+        do, undo = (f"{verb} {kind.upper()} {name}" for verb in ("CREATE", "DROP"))
+        self.first.append(_made(kind, [do], [undo]))
+
+    def named(self, schema: str | None, *names: str | None) -> str:
+        """As subject() has it: the default schema is not in it."""
+        return ".".join(filter(None, (schema if schema != self._default else None, *names)))
+
+    def subject(self, op: Any) -> str:
+        """What an operation is about."""
+        table = getattr(op, "table_name", getattr(op, "name", None))
+        column = getattr(op, "column_name", getattr(getattr(op, "column", None), "name", None))
+        return getattr(op, "of", "") or self.named(getattr(op, "schema", None), table, column)
 
     def _named(self, sql: str) -> str:
         for name in self._schemas:
@@ -141,47 +178,54 @@ class Comparison:
                 self._named(definition),
                 [*map(self._named, make or [])],
                 [*map(self._named, drop or [])],
-                frozenset(self._named(it).replace('"', "") for it in uses or []),
+                frozenset(plain(self._named(it)) for it in uses or []),
             )
             for kind, table, item, definition, make, drop, uses in connection.execute(
                 _DEFINITIONS, given
             )
+            if kind != "not valid" or not apart
         }
 
     def _make(self, connection: Connection, metadata: MetaData, tables: list[Table]) -> None:
         path, extensions = connection.exec_driver_sql("SHOW search_path").scalar_one(), list[str]()
         apart, default = self._apart, self._default
-        while True:
+        while not self.failure:
             scratch = connection.begin_nested()
             try:
                 for name in extensions:
-                    connection.exec_driver_sql(f"CREATE EXTENSION {name}")
+                    connection.exec_driver_sql(f"CREATE EXTENSION {self._quote(name)}")
                 for name in apart.values():
                     connection.execute(CreateSchema(name))
                 connection.exec_driver_sql(f"SET LOCAL search_path = {apart[default]}, {path}")
                 connection.execution_options(schema_translate_map=apart | {None: apart[default]})
                 metadata.create_all(connection, tables)
+                for it in (constraint for table in tables for constraint in table.constraints):
+                    if it.dialect_kwargs.get("postgresql_not_valid"):  # in CREATE TABLE, of no use
+                        connection.execute(DropConstraint(it))
+                        connection.execute(AddConstraint(it, isolate_from_table=False))
                 self.new = self.facts(connection, apart=True)
                 return
             except (CompileError, DBAPIError) as error:
                 state = str(getattr(getattr(error, "orig", None), "pgcode", "42"))
                 if state == "42501" or state[:2] not in {"0A", "22", "42"}:
                     raise  # no privilege, or no connection: that says nothing of the models
-                said = str(getattr(error, "orig", error))
+                said = str(getattr(error, "orig", error)).splitlines()[0]
             finally:
                 connection.execution_options(schema_translate_map=None)
                 scratch.rollback()
-            missing = re.search(r'type "(\w+)" does not exist', said)
-            known = {"name": missing[1] if missing else ""}
-            if known["name"] in extensions or not connection.execute(_AVAILABLE, known).rowcount:
-                self.failure = said.splitlines()[0]
-                return
-            extensions.append(known["name"])
-            make, drop = (f"{verb} EXTENSION {known['name']}" for verb in ("CREATE", "DROP"))
-            self.first.append(_made("extension", [make], [drop]))
+            known = connection.exec_driver_sql(SQL["extension"], {"said": said}).one_or_none()
+            name, is_available = known or ("", False)
+            if is_available and name not in extensions:
+                extensions.append(name)
+                self._first("extension", self._quote(name))
+                continue
+            self.failure = said
+            if name and not is_available:
+                code = f"op.execute('CREATE EXTENSION {self._quote(name)}')"
+                self.failure += f"; if an extension has it, a revision before runs {code}"
 
     @property
-    def generated(self) -> set[tuple[str, str, str]]:
+    def generated(self) -> set[Key]:
         """Generated columns, before and after."""
         return {it for it in self.old.keys() & self.new.keys() if it[0] == "generated"}
 
@@ -189,64 +233,123 @@ class Comparison:
         """What has to be dropped and made again, because something that it uses cannot change."""
         old, new = self.old, self.new
         changed = (key for key in self.generated if old[key].definition != new[key].definition)
-        remade = {*map(_subject, changed), *refused}
+        remade = {*map(subject, changed), *refused}
         facts = [*old.items(), *new.items()]
-        while more := {_subject(key) for key, fact in facts if fact.uses & remade} - remade:
+        while more := {subject(key) for key, fact in facts if fact.uses & remade} - remade:
             remade |= more
         return remade
 
     def columns(self, remade: Collection[str]) -> set[str]:
         """Those that are dropped and made again."""
-        return {*map(_subject, self.generated)} & {*remade}
+        return {*map(subject, self.generated)} & {*remade}
 
     def operations(
         self, old: Facts, new: Facts, remade: Collection[str] = ()
     ) -> list[Statements | ByHand]:
         """The statements for what both have, and for what Alembic leaves out of whole tables."""
-        both = {table for _, table, _ in old} & {table for _, table, _ in new}
-        columns = {key for key in old.keys() & new.keys() if key[0] in ("type", "generated")}
-        again = self.columns(remade)
+        both, again = {it[1] for it in old} & {it[1] for it in new}, self.columns(remade)
+        renewed = {subject(key) for key in old.keys() & new.keys() if _is_renewed(key, old, new)}
         gone, come = list[Statements](), list[Statements | ByHand]()
         places = {key: place for place, key in enumerate([*old, *new]) if key[0] == "generated"}
         for key in sorted(old.keys() | new.keys(), key=lambda it: (*it[:2], places.get(it, 0), it)):
             kind, table, item = key
-            of = _subject(key)
-            was, make_old, drop_old, _ = old.get(key, Fact())
-            now, make_new, drop_new, _ = new.get(key, Fact())
-            if kind in _OF_COLUMNS[:-1] and of in again:
-                continue  # with its column
-            if kind == "default" and key in old and key in new:  # it has to fit each type
-                types = [it["type", table, item].definition for it in (old, new)]
-                was, now = f"{types[0]} {was}", f"{types[1]} {now}"
-                drop_old = drop_old if types[0] != types[1] else []
-            if kind == "type" and was.partition("(")[0] == now.partition("(")[0]:
-                # Of the same type in another length: with USING, it would rewrite the table.
-                make_old, make_new = (
-                    [it.partition(" USING ")[0] for it in make] for make in (make_old, make_new)
-                )
-            is_serial = kind == "number" and not (was or now)  # of which Alembic knows nothing
-            needs = ("generated" if kind == "not null" else "type", table, item)
-            if kind in ("domain", "sequence"):
-                if key not in new or (kind == "sequence" and key in old):
-                    continue  # what only revisions make may stay; "numbers" changes a sequence
-            elif table not in both:
-                late = item in self.late or was.startswith("EXCL")
-                if not late and kind != "index" * (key in old):
-                    continue
-            elif kind in _OF_COLUMNS and item and not is_serial and needs not in columns:
-                continue  # of a column that comes or goes
-            is_remade = kind in _REMADE and of in remade
-            if was == now and (key in old) == (key in new) and not is_remade:
+            of, in_both = subject(key), key in old and key in new
+            if not self._is_ours(key, old, new, both) or (kind in _OF_COLUMNS[:-1] and of in again):
+                continue  # Alembic's, or with its column
+            was, now = old.get(key, Fact()), new.get(key, Fact())
+            types = [it.get(("type", table, item), Fact()).definition for it in (old, new)]
+            is_same = in_both and was.definition == now.definition
+            is_replaced = bool(was.drop) and kind != "comment"
+            if kind == "default":
+                if (
+                    types[0] == types[1]
+                    and old.get(("enum column", table, item), Fact()).uses & renewed
+                ):
+                    continue  # with its type
+                is_replaced = types[0] != types[1]  # it has to fit each
+                is_same &= not is_replaced
+            if is_same and not (kind in _REMADE and of in remade):
                 continue
             if (
-                kind == "partition"
-                or (kind == "domain" and was)
-                or (kind == "generated" and (key in old) != (key in new))
+                kind == "type"
+                and was.definition.partition("(")[0] == now.definition.partition("(")[0]
             ):
-                come.append(ByHand(f"{of} is {was or 'plain'}, in the models {now or 'plain'}"))
-            elif key in old and key in new and not drop_old:
-                come.append(_made(kind, make_new, make_old, of))
+                # Of the same type in another length: with USING, it would rewrite the table.
+                was, now = (
+                    it._replace(make=[make.partition(" USING ")[0] for make in it.make])
+                    for it in (was, now)
+                )
+            if kind == "labels":
+                come.append(_relabelled(key, old, new, of in renewed))
+            elif (
+                kind == "partition"
+                or (kind == "domain" and key in old)
+                or (kind == "generated" and not in_both)
+            ):
+                words = (it.definition or "plain" for it in (was, now))
+                come.append(ByHand(f"{of} is {', in the models '.join(words)}", of=of))
+            elif in_both and not is_replaced:
+                come.append(_made(kind, now.make, was.make, of))
             else:
-                gone += [_dropped(kind, drop_old, make_old, of)] if key in old else []
-                come += [_made(kind, make_new, drop_new, of)] if key in new else []
+                gone += [_dropped(kind, was, of)] if key in old else []
+                come += [_made(kind, now.make, now.drop, of)] if key in new else []
         return [*reversed(gone), *come]
+
+    def _is_ours(self, key: Key, old: Facts, new: Facts, both: Collection[str]) -> bool:
+        """Whether it is compared here: not by Alembic, and not what revisions alone may make."""
+        kind, table, item = key
+        if kind in ("enum", "domain", "sequence"):
+            if key in new:
+                return kind != "sequence" or key not in old  # "numbers" changes one
+            users = {
+                it[1]
+                for it, fact in old.items()
+                if it[0] == "enum column" and plain(table) in fact.uses
+            }
+            return bool(users) and all(it in both or plain(it) in self.dropped for it in users)
+        if kind == "comment":  # of a constraint; one that revisions made may stay
+            return key in new or plain(table) in self.dropped
+        if table not in both:
+            is_late = item in self.late or (old.get(key) or new[key]).definition.startswith("EXCL")
+            if key in new:
+                return is_late
+            return plain(table) in self.dropped and (is_late or kind == "index")
+        if kind == "not valid":  # a model may say so of what has been validated
+            constraints = {("constraint", table, item), ("foreign key", table, item)}
+            return key in old and bool(constraints & old.keys() & new.keys())
+        if kind == "option" and item.startswith(("autovacuum_", "toast.")):
+            return key in new
+        if kind in _OF_COLUMNS and item:
+            needs = ("generated" if kind == "not null" else "type", table, item)
+            is_identity = any(it[key].definition for it in (old, new) if key in it)
+            is_serial = kind == "number" and not is_identity  # of which Alembic knows nothing
+            return is_serial or (needs in old and needs in new)
+        return kind != "enum column"
+
+
+def _is_renewed(key: Key, old: Facts, new: Facts) -> bool:
+    """Whether an enum loses or moves a label."""
+    was, now = old[key].make, new[key].make
+    return key[0] == "labels" and [it for it in now if it in was] != [*was]
+
+
+def _relabelled(key: Key, old: Facts, new: Facts, is_renewed: bool) -> Statements:
+    """An enum gets labels, or is made again with others, as PostgreSQL removes and moves none."""
+    _, name, _ = key
+
+    def again(to: Facts) -> list[str]:
+        put_aside, drop = to[key].drop
+        lines = [_NO_REMOVAL, put_aside, *to["enum", name, ""].make]
+        for column, fact in old.items():
+            if column[0] == "enum column" and plain(name) in fact.uses:
+                wanted = to.get(column, Fact())
+                lines += wanted.make if wanted.uses == fact.uses else fact.drop
+        return [*lines, drop]
+
+    was, now = old[key].make, new[key].make
+    do = again(new) if is_renewed else []
+    for number, label in enumerate(() if is_renewed else now):
+        if label not in was:
+            before = [f" BEFORE {it}" for it in now[number:] if it in was][:1]
+            do.append(f"ALTER TYPE {name} ADD VALUE {label}{''.join(before)}")
+    return Statements(2.5, do, again(old), plain(name))

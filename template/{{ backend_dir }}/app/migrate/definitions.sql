@@ -12,10 +12,18 @@ owned AS (
     WHERE deptype = 'e' AND classid\:\:regclass\:\:text IN ('pg_class', 'pg_type')
 ),
 relation AS (
-    SELECT c.oid AS id, relkind, relpersistence, reloptions, prefix,
-           prefix || quote_ident(relname) AS name
-    FROM pg_class c JOIN schema ON relnamespace = schema.oid
-    WHERE relkind IN ('r', 'p', 'S') AND NOT relispartition AND c.oid NOT IN (TABLE owned)
+    SELECT c.oid AS id, c.relkind, c.relpersistence, prefix, prefix || quote_ident(c.relname) AS name,
+        c.reloptions || ARRAY(SELECT 'toast.' || o FROM unnest(toast.reloptions) AS o) AS reloptions
+    FROM pg_class c JOIN schema ON c.relnamespace = schema.oid
+    LEFT JOIN pg_class toast ON toast.oid = c.reltoastrelid
+    WHERE c.relkind IN ('r', 'p', 'S') AND NOT c.relispartition AND c.oid NOT IN (TABLE owned)
+),
+enum AS (
+    SELECT t.oid AS id, typarray AS array_id, prefix || quote_ident(typname) AS name,
+        array_remove(array_agg(quote_literal(enumlabel) ORDER BY enumsortorder), NULL) AS labels,
+        prefix || quote_ident('old_' || typname) AS other_name, quote_ident('old_' || typname) AS other
+    FROM pg_type t JOIN schema ON typnamespace = schema.oid LEFT JOIN pg_enum ON enumtypid = t.oid
+    WHERE typtype = 'e' AND t.oid NOT IN (TABLE owned) GROUP BY t.oid, prefix
 ),
 sequence AS (
     SELECT r.id, r.name, refobjid AS table_id, refobjsubid AS number,
@@ -43,15 +51,26 @@ attribute AS (
         format('ALTER TABLE %s ALTER %I ', r.name, attname) AS alter,
         concat_ws(' COLLATE ', format_type(atttypid, atttypmod),
             nullif(attcollation, t.typcollation)\:\:regcollation) AS type,
-        CASE WHEN t.typtype = 'e' THEN '\:\:text' WHEN e.typtype = 'e' THEN '\:\:text[]' END AS between,
+        CASE atttypid WHEN enum.id THEN '\:\:text' WHEN array_id THEN '\:\:text[]' END AS between, enum.name AS enum,
         format_type(atttypid, -1) AS plain_type, pg_get_expr(adbin, adrelid) AS expression
     FROM relation r JOIN pg_attribute ON attrelid = r.id AND attnum > 0 AND NOT attisdropped
     JOIN pg_type t ON t.oid = atttypid
-    LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+    LEFT JOIN enum ON atttypid IN (enum.id, array_id)
     LEFT JOIN pg_attrdef d ON adrelid = r.id AND adnum = attnum
     LEFT JOIN used ON used.id = d.oid
     LEFT JOIN sequence s ON s.table_id = r.id AND s.number = attnum
     WHERE relkind <> 'S' ORDER BY r.id, attnum
+),
+made_constraint AS (
+    SELECT r.name AS relation, conname, contype, uses, definition, comment, is_not_valid,
+        format('ALTER TABLE %s ADD CONSTRAINT %I %s', r.name, conname, definition) AS make,
+        format('ALTER TABLE %s DROP CONSTRAINT %I', r.name, conname) AS drop,
+        format('COMMENT ON CONSTRAINT %I ON %s IS ', conname, r.name) AS say
+    FROM relation r JOIN pg_constraint c ON conrelid = r.id LEFT JOIN used ON used.id = c.oid,
+    LATERAL (SELECT pg_get_constraintdef(c.oid, true)) AS x (definition),
+    LATERAL (SELECT definition LIKE '% NOT VALID') AS y (is_not_valid),
+    LATERAL (SELECT obj_description(c.oid, 'pg_constraint')) AS z (comment)
+    WHERE contype IN ('c', 'f', 'p', 'u', 'x') AND conparentid = 0
 ),
 fact (kind, relation, item, definition, make, drop, uses) AS (
     SELECT 'persistence', r.name, '', relpersistence\:\:text, ARRAY[format('ALTER TABLE %s SET %s',
@@ -64,6 +83,14 @@ fact (kind, relation, item, definition, make, drop, uses) AS (
     SELECT 'option', r.name, split_part(o, '=', 1), o, ARRAY[format('ALTER TABLE %s SET (%s)', r.name, o)],
         ARRAY[format('ALTER TABLE %s RESET (%s)', r.name, split_part(o, '=', 1))], NULL
     FROM relation r, unnest(reloptions) AS o
+    UNION ALL
+    SELECT 'enum', name, '', '', ARRAY[format('CREATE TYPE %s AS ENUM (%s)', name, array_to_string(labels, ', '))],
+        ARRAY['DROP TYPE ' || name], NULL
+    FROM enum
+    UNION ALL -- whose make are the labels, and whose drop puts the type aside, and away
+    SELECT 'labels', name, '', array_to_string(labels, ', '), labels,
+        ARRAY[format('ALTER TYPE %s RENAME TO %s', name, other), 'DROP TYPE ' || other_name], NULL
+    FROM enum
     UNION ALL
     SELECT 'sequence', name, '', '', ARRAY[concat_ws(' ', 'CREATE SEQUENCE', name, type, options)],
         ARRAY['DROP SEQUENCE ' || name], NULL
@@ -88,6 +115,12 @@ fact (kind, relation, item, definition, make, drop, uses) AS (
     SELECT 'type', relation, name, type, ARRAY[concat(alter, 'TYPE ', type, ' USING ', name, between, '\:\:',
         plain_type)], '{}', NULL
     FROM attribute
+    UNION ALL -- where the labels change, with the default or without
+    SELECT 'enum column', relation, name, '', ARRAY[concat_ws(', ', again, 'ALTER ' || name || ' SET DEFAULT ' || expression)],
+        ARRAY[again], ARRAY[enum]
+    FROM attribute, LATERAL (SELECT concat(alter, 'DROP DEFAULT, ALTER ', name, ' TYPE ', type, ' USING ', name,
+        between, '\:\:', plain_type) AS again) AS x
+    WHERE enum IS NOT NULL
     UNION ALL
     SELECT 'generated', relation, name, concat_ws(' ', type, clause), ARRAY[
             concat_ws(' ', 'ALTER TABLE', relation, 'ADD', name, type, clause, not_null),
@@ -120,12 +153,17 @@ fact (kind, relation, item, definition, make, drop, uses) AS (
         ARRAY[concat_ws(' ', 'ALTER SEQUENCE', sequence, sequence_type, options)], '{}', NULL
     FROM attribute WHERE sequence IS NOT NULL
     UNION ALL
-    SELECT CASE contype WHEN 'f' THEN 'foreign key' ELSE 'constraint' END, r.name, conname,
-        pg_get_constraintdef(c.oid, true), ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I %s', r.name,
-            conname, pg_get_constraintdef(c.oid, true))],
-        ARRAY[format('ALTER TABLE %s DROP CONSTRAINT %I', r.name, conname)], uses
-    FROM relation r JOIN pg_constraint c ON conrelid = r.id LEFT JOIN used ON used.id = c.oid
-    WHERE contype IN ('c', 'f', 'p', 'u', 'x') AND conparentid = 0
+    SELECT CASE contype WHEN 'f' THEN 'foreign key' ELSE 'constraint' END, relation, conname,
+        regexp_replace(definition, ' NOT VALID$', ''), ARRAY[make, say || quote_literal(
+            coalesce(comment, CASE WHEN is_not_valid THEN 'not valid: to be validated later' END))], ARRAY[drop], uses
+    FROM made_constraint
+    UNION ALL
+    SELECT 'comment', relation, conname, comment, ARRAY[say || quote_literal(comment)], ARRAY[say || 'NULL'], NULL
+    FROM made_constraint WHERE comment IS NOT NULL
+    UNION ALL -- and no comment accepts it
+    SELECT 'not valid', relation, conname, '', ARRAY[drop, make],
+        ARRAY[format('ALTER TABLE %s VALIDATE CONSTRAINT %I', relation, conname)], NULL
+    FROM made_constraint WHERE is_not_valid AND coalesce(comment, '') NOT LIKE 'not valid:%'
     UNION ALL
     SELECT 'index', r.name, i.relname, definition, ARRAY[definition], ARRAY[format('DROP INDEX %s%I', prefix, i.relname)], uses
     FROM relation r JOIN pg_index ON indrelid = r.id JOIN pg_class i ON i.oid = indexrelid

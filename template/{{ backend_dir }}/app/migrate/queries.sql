@@ -105,3 +105,25 @@ FROM pg_class c JOIN pg_attribute a ON attrelid = c.oid AND attnum > 0 AND NOT a
 WHERE relkind = 'r' AND relpersistence <> 't' AND relname NOT IN ('alembic_version', 'alembic_history')
   AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
 GROUP BY c.oid
+
+-- name: left_alone
+-- What autogenerate leaves alone, as no model has it: partitions, and what extensions own.
+SELECT concat(nullif(nspname, current_schema()) || '.', relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+LEFT JOIN pg_depend ON objid = c.oid AND classid = 'pg_class'::regclass AND deptype = 'e'
+WHERE relispartition OR deptype = 'e'
+
+-- name: extension
+-- The extension that may have what an error says does not exist, and whether it can be created.
+SELECT coalesce(extension, found[1]), EXISTS (
+    SELECT FROM pg_available_extensions
+    WHERE name = coalesce(extension, found[1]) AND installed_version IS NULL)
+FROM (VALUES
+    ('has no default operator class for access method "gist"', 'btree_gist'),
+    ('has no default operator class for access method "gin"', 'btree_gin'),
+    ('"\w+_trgm_ops"', 'pg_trgm'), ('"(geometry|geography)"', 'postgis'),
+    ('"(halfvec|sparsevec|(half|sparse)?vec(tor)?_\w+_ops)"', 'vector'),
+    ('uuid_generate_v', 'uuid-ossp'), ('function (crypt|gen_salt|digest)\(', 'pgcrypto'),
+    ('function unaccent\(', 'unaccent'), ('type "(\w+)" does not exist', NULL)
+) AS known (words, extension), regexp_match(%(said)s, words) AS found
+WHERE found IS NOT NULL LIMIT 1
