@@ -5,7 +5,7 @@ column, and which rows are in the way, only the server knows.
 """
 
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import sqlalchemy
@@ -41,82 +41,64 @@ def try_out(
     comparison: Comparison,
     plan: Callable[[Collection[str]], list[ops.MigrateOperation]],
 ) -> list[str]:
-    """Leave to do by hand what the server refuses; a line for each, or why it was not tried."""
+    """Leave to do by hand what the server refuses; a line for each, or why it was not tried.
+
+    What is refused is tried once more with all that uses it set aside: dropped, and made again. If
+    that is refused too, all of the change is left to do by hand, not a part of it.
+    """
     assert context.connection
     upgrade, downgrade, lines = script.upgrade_ops, script.downgrade_ops, list[str]()
-    try:
-        with context.connection.engine.connect() as connection, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
-            _try(context, connection, script, comparison, plan)
-    except _Untried as error:
-        lines.append(f"could not be tried on the server: {error}")
-        upgrade.ops = plan(())
-        upgrade.reverse_into(downgrade)
-    why = dict[str, str]()
-    for place, it in {"by hand": upgrade, "by hand in downgrade()": downgrade}.items():
-        for op in (op for _, _, op in leaves(it) if isinstance(op, ByHand)):
-            why.setdefault(op.why, place)
-    if unreverted := [op for _, _, op in leaves(downgrade) if isinstance(op, ByHand)]:
+    aside, given_up, held = set[str](), set[str](), dict[str, ByHand]()
+    with context.connection.engine.connect() as connection, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+        try:
+            while True:
+                attempt = connection.begin_nested()
+                _run(context, connection, comparison, upgrade, held)
+                if not _by_hand(upgrade):
+                    _compare(connection, comparison, upgrade, comparison.new)
+                upgrade.reverse_into(downgrade)
+                _run(context, connection, comparison, downgrade, {})
+                if not _by_hand(downgrade):
+                    _compare(connection, comparison, downgrade, comparison.old)
+                refused = {op.of: op for op in _by_hand(upgrade)[::-1] if op.of}
+                about = refused.keys() | {op.of for op in _by_hand(downgrade) if op.of}
+                given_up |= about & aside
+                again = (about | aside) - given_up
+                if again == aside and refused.keys() <= held.keys():
+                    break
+                held |= refused if again == aside else {}
+                aside = again
+                attempt.rollback()
+                upgrade.ops = plan(aside)
+        except _Untried as error:
+            lines.append(f"could not be tried on the server: {error}")
+            upgrade.ops = plan(())
+            upgrade.reverse_into(downgrade)
+    why = dict.fromkeys((op.why for op in _by_hand(upgrade)), "by hand")
+    if unreverted := _by_hand(downgrade):
         downgrade.ops.insert(0, Incomplete(unreverted[0].why))
+    for op in unreverted:
+        why.setdefault(op.why, "by hand in downgrade()")
     return lines + [f"{place}: {said}" for said, place in why.items()]
 
 
-def _try(
+def _run(
     context: AutogenContext,
     connection: Connection,
-    script: Any,
     comparison: Comparison,
-    plan: Callable[[Collection[str]], list[ops.MigrateOperation]],
+    container: Any,
+    held: dict[str, ByHand],
 ) -> None:
-    """What is refused is tried once more with all that uses it set aside: dropped, and made again.
-
-    If that is refused too, all of the change is left to do by hand, not a part of it.
-    """
-    upgrade, downgrade = script.upgrade_ops, script.downgrade_ops
-    aside, given_up, held = set[str](), set[str](), dict[str, ByHand]()
-    while True:
-        attempt = connection.begin_nested()
-        for parent, number, op in [*leaves(upgrade)]:
-            if (whole := _whole(op, comparison, held)) and not isinstance(op, ByHand):
-                parent.ops[number] = ByHand(whole.why, op, comparison.subject(op))
-        refused = _run(context, connection, upgrade, comparison)
-        by_hand = [op for _, _, op in leaves(upgrade) if isinstance(op, ByHand)]
-        if not by_hand:
-            refused += _left(upgrade, comparison, connection, comparison.new)
-        upgrade.reverse_into(downgrade)
-        unreverted = _run(context, connection, downgrade, comparison)
-        if not by_hand and not refused and not unreverted:
-            unreverted += _left(downgrade, comparison, connection, comparison.old)
-        about = {*map(comparison.subject, [*refused, *unreverted])} - {""}
-        given_up |= about & aside
-        again, more = (about | aside) - given_up, {comparison.subject(it): it for it in by_hand[::-1]}
-        more.pop("", None)
-        if again == aside and more.keys() <= held.keys():
-            return
-        held |= more if again == aside else {}
-        aside = again
-        attempt.rollback()
-        upgrade.ops = plan(aside)
-
-
-def _whole(op: Any, comparison: Comparison, held: dict[str, ByHand]) -> ByHand | None:
-    """The change that is left to do by hand, of which this operation is a part."""
-    for name, it in held.items():
-        uses = getattr(op, "uses", ()) if isinstance(it.refused, _DROPS) else ()
-        if name == comparison.subject(op) or any(f"{use}.".startswith(f"{name}.") for use in uses):
-            return it
-    return None
-
-
-def _run(
-    context: AutogenContext, connection: Connection, container: Any, comparison: Comparison
-) -> list[ops.MigrateOperation]:
-    """Run the code of each operation; those that failed, which are left to do by hand."""
+    """Run the code of each operation; what fails, or is a part of what failed, is left by hand."""
     environment = MigrationContext.configure(connection, opts={"target_metadata": context.metadata})
     names = {"op": Operations(environment), "sa": sqlalchemy}
-    refused = []
     for parent, number, op in [*leaves(container)]:
+        of = comparison.subject(op)
+        if why := _why_held(op, of, held):
+            parent.ops[number] = ByHand(why, op, of)
+            continue
         try:
             _attempt(context, connection, op, names)
         except Exception as error:
@@ -129,10 +111,18 @@ def _run(
                 raise _Untried(printable(words[0])) from error
             if diag and not said.pgcode.startswith("23"):  # whose details are values of rows
                 words.append(diag.message_detail)
-            refused.append(op)
-            why = printable(": ".join(filter(None, [comparison.subject(op), *words])))
-            parent.ops[number] = ByHand(why, op, comparison.subject(op))
-    return refused
+            why = printable(": ".join(filter(None, [of, *words])))
+            parent.ops[number] = ByHand(why, op, of)
+
+
+def _why_held(op: Any, of: str, held: dict[str, ByHand]) -> str:
+    """Of what it is a part: the change of a column, or what goes with a column or a table."""
+    for name, it in held.items():
+        uses = getattr(op, "uses", ()) if isinstance(it.refused, _DROPS) else ()
+        is_part = name == of or any(f"{use}.".startswith(f"{name}.") for use in uses)
+        if is_part and not isinstance(op, ByHand):
+            return it.why
+    return ""
 
 
 def _attempt(
@@ -151,16 +141,16 @@ def _attempt(
         _attempt(context, connection, op, names)
 
 
-def _left(
-    container: Any, comparison: Comparison, connection: Connection, wanted: Facts
-) -> Sequence[ops.MigrateOperation]:
-    """What is still another way, where nothing was refused: it is left to do by hand too."""
+def _compare(connection: Connection, comparison: Comparison, container: Any, wanted: Facts) -> None:
+    """What is still another way is left to do by hand too."""
     now = wanted if comparison.failure else comparison.facts(connection)
-    found = [op for op in comparison.operations(now, wanted) if isinstance(op, Statements)]
-    container.ops += [
-        ByHand(f"{op.of}: not done by the operations above", op, op.of) for op in found
-    ]
-    return found
+    for op in comparison.operations(now, wanted):
+        if isinstance(op, Statements):
+            container.ops.append(ByHand(f"{op.of}: not done by what is above", op, op.of))
+
+
+def _by_hand(container: Any) -> list[ByHand]:
+    return [op for _, _, op in leaves(container) if isinstance(op, ByHand)]
 
 
 def leaves(container: Any) -> Iterator[tuple[Any, int, Any]]:
