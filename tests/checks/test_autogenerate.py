@@ -272,6 +272,17 @@ def test_what_autogenerate_cannot_know_is_said_at_the_end(
     code = "op.alter_column('orders', 'details', new_column_name='more')"
     assert said[-1].startswith("drops column details and adds column more: if")
     assert said[-1].endswith(code)
+    execute(url, "CREATE VIEW prices AS SELECT price FROM orders")
+    model.write_text(SHOP.replace("Numeric(12, 2)", "Numeric(14, 3)"))
+    for path in (project.backend / "alembic" / "versions").glob("*_rename.py"):
+        path.unlink()
+    said = succeed(migrate("revision", "--autogenerate", "-m", "price"))
+    assert "by hand: orders.price: cannot alter type" in said
+    succeed(migrate("upgrade", "head"))
+    done = migrate("downgrade", "-1")
+    assert done.returncode not in (0, 1), done.stderr
+    assert "to be completed by hand: orders.price" in done.stderr
+    assert "Traceback" not in done.stderr
     long = "class Tag(Base):\n    __table_args__ = (Index('ix_" + "x" * 70 + "', 'name'),)\n"
     model.write_text("from sqlalchemy import Index\n" + SHOP.replace("class Tag(Base):\n", long))
     succeed(migrate("upgrade", "head"))
