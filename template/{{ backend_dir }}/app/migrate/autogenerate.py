@@ -23,23 +23,21 @@ from sqlalchemy.types import ARRAY, TypeDecorator
 from app.core import autogenerate as yours
 from app.migrate.comparison import ByHand, Comparison, Statements, schemas
 from app.migrate.notes import notes
-from app.migrate.queries import HISTORY_TABLE, SQL
+from app.migrate.queries import SQL
 from app.migrate.trial import Incomplete, try_out
 
 _PLUGINS = [
     "alembic.autogenerate.*",
-    *(f"~alembic.autogenerate.{it}" for it in ("types", "defaults")),
+    *map("~alembic.autogenerate.{}".format, ("types", "defaults")),
 ]
 _PARTS = (ops.CreateIndexOp, ops.DropIndexOp, ops.AddConstraintOp, ops.DropConstraintOp)
 
 
 def include_name(name: str | None, kind: str, _parents: Any) -> bool:
-    """The record of migrations belongs to no model, a schema without one to others: leave them."""
-    if kind == "schema":
-        from app.core.database import Base
+    """A schema without a model belongs to others."""
+    from app.core.database import Base
 
-        return name in schemas(Base.metadata)
-    return not (kind == "table" and name == HISTORY_TABLE)
+    return kind != "schema" or name in schemas(Base.metadata)
 
 
 def include_object(item: Any, name: Any, kind: str, reflected: bool, other: Any) -> bool:

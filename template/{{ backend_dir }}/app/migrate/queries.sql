@@ -107,11 +107,11 @@ WHERE relkind = 'r' AND relpersistence <> 't' AND relname NOT IN ('alembic_versi
 GROUP BY c.oid
 
 -- name: left_alone
--- What autogenerate leaves alone, as no model has it: partitions, and what extensions own.
+-- What autogenerate leaves alone, as no model has it: partitions, what extensions own, our record.
 SELECT concat(nullif(nspname, current_schema()) || '.', relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 LEFT JOIN pg_depend ON objid = c.oid AND classid = 'pg_class'::regclass AND deptype = 'e'
-WHERE relispartition OR deptype = 'e'
+WHERE relispartition OR deptype = 'e' OR relname = 'alembic_history'
 
 -- name: extension
 -- The extension that may have what an error says does not exist, and whether it can be created.
