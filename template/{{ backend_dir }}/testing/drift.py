@@ -17,6 +17,7 @@ from sqlalchemy.schema import CreateSchema
 from app.core.database import Base
 from app.core.naming import NAMING_CONVENTION
 from app.migrate.autogenerate import include_name, include_object
+from app.migrate.comparison import tables_of
 from app.migrate.errors import MIGRATE
 from testing.databases import SQL, copy_of
 from testing.schema import Catalog, catalog, difference, tables, without_not_null
@@ -24,6 +25,8 @@ from testing.schema import Catalog, catalog, difference, tables, without_not_nul
 # What models can say in full. Of anything else they only may have some, which revisions then need;
 # a type that a column used would be a difference of that column.
 OF_MODELS = {"table", "column", "column order", "constraint", "index", "sequence"}
+# What an event of SQLAlchemy's may have made beside them: a revision by hand makes it.
+BY_EVENTS = {"function", "procedure", "trigger", "view", "materialized view", "policy", "rule"}
 # Lines of a definition that only revisions can make.
 OF_REVISIONS = re.compile(
     r"owner |(not )?granted |row security|replica identity |storage |compression |statistics "
@@ -88,7 +91,7 @@ def make_tables_of_models(url: URL, metadata: MetaData, old_tables: set[str]) ->
     """
     engine = create_engine(url.set(drivername="postgresql+psycopg2"), poolclass=NullPool)
     prepare = engine.dialect.identifier_preparer
-    models = [table for table in metadata.tables.values() if not table.info.get("is_view")]
+    models = tables_of(metadata)
     names = {prepare.format_table(table) for table in models} | old_tables
     sequences = map(prepare.format_sequence, metadata._sequences.values())
     with engine.begin() as connection:
@@ -128,7 +131,9 @@ def compare(revisions: Catalog, models: Catalog) -> tuple[list[str], list[str]]:
         key for key in revisions if key not in models and is_of_revisions(key, revisions, models)
     }
     revisions = {key: it for key, it in revisions.items() if key not in of_revisions}
-    models, notes = dict(models), []
+    by_events = {key for key in models.keys() - revisions.keys() if key[0] in BY_EVENTS}
+    models = {key: it for key, it in models.items() if key not in by_events}
+    notes = [f"only an event of the models makes {' '.join(key)}" for key in sorted(by_events)]
     for key in revisions.keys() & models.keys():
         kind, name = key
         old, new = revisions[key].splitlines(), models[key].splitlines()

@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import ARRAY, TypeDecorator
 
 from app.core import autogenerate as yours
-from app.migrate.comparison import ByHand, Comparison, Statements, schemas
+from app.migrate.comparison import ByHand, Comparison, Statements, schemas, tables_of
 from app.migrate.notes import notes
 from app.migrate.queries import SQL
 from app.migrate.trial import Incomplete, try_out
@@ -48,6 +48,9 @@ def include_object(item: Any, name: Any, kind: str, reflected: bool, other: Any)
 
 def comparing(connection: Connection) -> dict[str, Any]:
     """The arguments of context.configure() where models are compared."""
+    from app.core.database import Base
+
+    tables_of(Base.metadata)  # now, as Alembic copies what an index says
     left = {*connection.exec_driver_sql(SQL["left_alone"]).scalars()}
 
     def is_compared(name: str | None, kind: str, parents: Any) -> bool:

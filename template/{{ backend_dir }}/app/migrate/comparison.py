@@ -20,7 +20,9 @@ from app.migrate.queries import SQL
 
 _DEFINITIONS = text(Path(__file__).with_name("definitions.sql").read_text(encoding="utf-8"))
 # The server writes `name IN ('a', 'b')` in a form that it would write otherwise the next time.
-_IN = re.compile(r'("[^"]+"|\w+)::text (= ANY|<> ALL) \(ARRAY\[([^]]*)\](?:::text\[\])?\)')
+_IN = re.compile(
+    r"""("[^"]+"|\w+)::text (= ANY|<> ALL) \(ARRAY\[((?:'[^']*'|[^]'])*)\](?:::text\[\])?\)"""
+)
 # In the order in which they are made; they are dropped the other way round.
 _KINDS = [
     *("schema", "extension", "enum", "domain", "sequence", "persistence", "option", "type"),
@@ -107,16 +109,32 @@ def _made(kind: str, do: Sequence[str], undo: Sequence[str], of: str = "") -> St
 
 
 def _as_in(found: re.Match[str]) -> str:
-    values = re.sub("::character varying(::text)?", "", found[3])
-    return f"{found[1]} {'IN' if '=' in found[2] else 'NOT IN'} ({values})"
+    values, number = re.subn("::character varying(::text)?", "", found[3])
+    return f"{found[1]} {'IN' if '=' in found[2] else 'NOT IN'} ({values})" if number else found[0]
+
+
+def _types(metadata: MetaData) -> list[Any]:
+    columns = (column for table in metadata.tables.values() for column in table.columns)
+    return [getattr(it.type, "item_type", it.type) for it in columns]
 
 
 def schemas(metadata: MetaData) -> set[str | None]:
     """Those of the models; None is the default one."""
-    tables = metadata.tables.values()
-    types = [getattr(it.type, "item_type", it.type) for table in tables for it in table.columns]
-    named = [*tables, *metadata._sequences.values(), *types]
+    named = [*metadata.tables.values(), *metadata._sequences.values(), *_types(metadata)]
     return {None, *(getattr(item, "schema", None) for item in named)}
+
+
+def tables_of(metadata: MetaData) -> list[Table]:
+    """Those for create_all(), without views: `__table_args__ = {"info": {"is_view": True}}`.
+
+    It is to make types that say create_type=False too, and works in a transaction.
+    """
+    for type_ in (it for it in _types(metadata) if hasattr(it, "create_type")):
+        type_.create_type = True
+    for index in (index for table in metadata.tables.values() for index in table.indexes):
+        if "postgresql_concurrently" in index.dialect_kwargs:
+            index.dialect_kwargs["postgresql_concurrently"] = False
+    return [table for table in metadata.tables.values() if not table.info.get("is_view")]
 
 
 class Comparison:
@@ -128,9 +146,8 @@ class Comparison:
     def __init__(self, connection: Connection, metadata: MetaData, late: set[str]) -> None:
         self.late, self.failure, self.dropped = late, "", set[str]()
         self._default = default = str(connection.dialect.default_schema_name)
-        # A model of a view says so: __table_args__ = {"info": {"is_view": True}}.
-        views = [table for table in metadata.tables.values() if table.info.get("is_view")]
-        tables = [table for table in metadata.tables.values() if table not in views]
+        tables = tables_of(metadata)
+        views = [table for table in metadata.tables.values() if table not in tables]
         found = {name or default for name in schemas(metadata)}
         self._schemas = sorted(found)
         self._apart: dict[str | None, str] = {
