@@ -276,8 +276,8 @@ def test_what_autogenerate_cannot_know_is_said_at_the_end(
     model.write_text(SHOP.replace("Numeric(12, 2)", "Numeric(14, 3)"))
     for path in (project.backend / "alembic" / "versions").glob("*_rename.py"):
         path.unlink()
-    said = succeed(migrate("revision", "--autogenerate", "-m", "price"))
-    assert "by hand: orders.price: cannot alter type" in said
+    printed = succeed(migrate("revision", "--autogenerate", "-m", "price"))
+    assert "by hand: orders.price: cannot alter type" in printed
     succeed(migrate("upgrade", "head"))
     done = migrate("downgrade", "-1")
     assert done.returncode not in (0, 1), done.stderr
