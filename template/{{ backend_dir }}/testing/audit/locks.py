@@ -83,10 +83,13 @@ class Watch:
         with observer.cursor() as cursor:
             self._tables = _observe(cursor)  # before the revision
         self._tried: set[str] = set()  # places
+        self._connection: object = None  # the revision's
         self._begin()
 
-    def _begin(self, _connection: object = None) -> None:
-        """A new transaction."""
+    def _begin(self, connection: object = None) -> None:
+        """A new transaction; of another session, such as one that reports progress, nothing."""
+        if connection not in (None, self._connection):
+            return
         self._state: _State = {}
         self._locked: dict[int, str] = {}  # table -> the place that locked it
         self._runs: dict[tuple[str, int], list[int]] = {}  # place, table -> rows changed each time
@@ -100,15 +103,16 @@ class Watch:
             rollback=self._begin,
         )
 
-    def _commit(self, _connection: object) -> None:
+    def _commit(self, connection: object) -> None:
         # Alembic's own are at the end of a step, and around autocommit_block().
         if place := line_of_a_revision(unless="migration.py"):
             self._add("ends-transaction", Statement(place, "commit()"))
-        self._begin()
+        self._begin(connection)
 
-    def _before_statement(self, _connection: object, cursor: Cursor, *sent: Any) -> None:
+    def _before_statement(self, connection: object, cursor: Cursor, *sent: Any) -> None:
         if not (place := line_of_a_revision()):
             return
+        self._connection = connection
         statement = Statement(place, as_sent(cursor, *sent))
         self.statements.append(statement)
         if names := long_names(statement.text):
