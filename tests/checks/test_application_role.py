@@ -58,6 +58,10 @@ op.execute("CREATE TABLE sales.visits (id int)")
 op.execute("CREATE TABLE secrets (id int)")
 op.execute("REVOKE ALL ON secrets FROM demo_shop_application")
 """
+DOWNGRADE = """
+op.execute("DROP TABLE items, sales.visits, secrets")
+op.execute("DROP SCHEMA sales")
+"""
 
 
 def suite(project: Project, *words: str, **variables: str) -> tuple[int, str]:
@@ -69,8 +73,11 @@ def suite(project: Project, *words: str, **variables: str) -> tuple[int, str]:
 
 def test_a_missing_privilege_fails_the_applications_tests(render: Render) -> None:
     project = render(api="fastapi", deploy="compose")
-    write_revision(project.backend, "items", "baseline", UPGRADE)
+    write_revision(project.backend, "items", "baseline", UPGRADE, DOWNGRADE)
     (project.backend / "tests" / "api" / "test_roles.py").write_text(TESTS)
+    # By itself first: it runs the revision, which names a role.
+    code, output = suite(project, "testing/reversible.py")
+    assert code == 0, output
     code, output = suite(project, "tests/api", "tests/test_database.py", "-n", "2")
     assert code == 1
     assert "permission denied for table secrets" in output

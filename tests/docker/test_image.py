@@ -2,16 +2,24 @@
 
 import re
 import sys
+import time
 from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg2
 import pytest
+import yaml
 from docker.errors import ContainerError
 
 from tests._kit.revision import write_revision
+from tests._kit.support import template_module
+from tests.conftest import Render
 from tests.docker.conftest import NewService, Service
+from tests.migrate.service import Done
+from tests.migrate.test_kubernetes import play
 
 TOOLS = Path(sys.executable).parent
 PYTHON = "registry.example.invalid/python:3.13-slim"
@@ -62,18 +70,21 @@ def build(service: Service, *words: str) -> str:
     return done.stderr
 
 
-def confined(shop: Service, image: str, *words: str) -> tuple[int, str]:
-    """Run a container that has no right at all; returns its exit code and what it printed."""
+def without_rights(shop: Service, **variables: str) -> dict[str, Any]:
+    """Options of a container that has no right at all."""
     url = f"postgresql://{shop.user}:{shop.password}@postgres/{shop.database}"
-    options: dict[str, Any] = {
+    return {
         "cap_drop": ["ALL"],
-        "environment": {"DATABASE_URL": url},
+        "environment": {"DATABASE_URL": url, **variables},
         "network": f"{shop.name}_default",
         "read_only": True,
-        "remove": True,
         "security_opt": ["no-new-privileges:true"],
-        "stderr": True,
     }
+
+
+def confined(shop: Service, image: str, *words: str, **variables: str) -> tuple[int, str]:
+    """Run such a container; returns its exit code and what it printed."""
+    options = without_rights(shop, **variables) | {"remove": True, "stderr": True}
     try:
         output = shop.engine.containers.run(image, list(words) or None, **options)
     except ContainerError as error:
@@ -198,6 +209,39 @@ def test_a_release_may_start_again_after_the_next_one_has_migrated(
         confined(shop, following, "python", "-m", "app.migrate", "downgrade", "-1", "--yes")
         shop.execute("docker", "image", "rm", "--force", following)
         path.unlink()
+
+
+def test_the_jobs_policy_meets_the_exit_codes_of_containers(
+    shop: Service, runtime: str, rendered: Render
+) -> None:
+    """podFailurePolicy, applied to what containers of the image really end with."""
+    base = rendered(deploy="kubernetes").path / "kubernetes"
+    job: dict[str, Any] = yaml.safe_load((base / "migrate.yaml").read_text())["spec"]
+
+    def attempts(**first: str) -> Callable[[int], Done]:
+        return lambda number: Done(*confined(shop, runtime, **({} if number else first)), "")
+
+    nowhere = {"DATABASE_URL": "postgresql://a:b@postgres:1/c", "MIGRATION_CONNECT_WAIT": "0"}
+    assert play(job, attempts(**nowhere)) == ("Complete", [4, 0])
+    wrong = {"DATABASE_URL": f"postgresql://{shop.user}:wrong@postgres/{shop.database}"}
+    assert play(job, attempts(**wrong)) == ("PodFailurePolicy", [5])
+    url = f"postgresql://{shop.user}:{shop.password}@127.0.0.1:{shop.port}/{shop.database}"
+    for code, number in ((137, "SIGKILL"), (143, "SIGTERM")):
+
+        def interrupted(attempt: int, number: str = number) -> Done:
+            if attempt:
+                return Done(*confined(shop, runtime), "")
+            with closing(psycopg2.connect(url)) as other:  # another migration
+                other.cursor().execute(template_module("app.migrate.queries").SQL["try_lock"])
+                first = shop.engine.containers.run(runtime, detach=True, **without_rights(shop))
+                while b"Waiting for another migration" not in first.logs():
+                    time.sleep(0.1)
+                first.kill(number)
+                ended = first.wait()["StatusCode"]
+                first.remove()
+            return Done(ended, "", "")
+
+        assert play(job, interrupted) == ("Complete", [code, 0])
 
 
 def test_base_images_come_from_where_the_environment_says(

@@ -17,7 +17,7 @@ from tests.conftest import ROOT, Project, Render
 MIXES = [
     {"backend_dir": "backend", "api": "fastapi", "extras": "[history, schema, pictures]"},
     {"backend_dir": ".", "api": "none"},
-    {"backend_dir": "services/api", "api": "fastapi"},
+    {"backend_dir": "services/api", "api": "fastapi", "deploy": "compose"},
 ]
 LINTERS = {
     "ruff check": ["ruff", "check", "--no-cache", "."],

@@ -12,7 +12,7 @@ import pytest
 from psycopg2 import sql
 from sqlalchemy import URL, make_url
 
-from testing.databases import BACKEND, connect, temporary_database
+from testing.databases import BACKEND, connect, execute, temporary_database
 from testing.fixtures import made_once
 from testing.revisions import OneProblem
 from testing.server import database_name
@@ -23,7 +23,11 @@ ROLES = dict(re.findall(r"(?m)^\\set (application|read_only) (\w+)$", TEXT))
 # What the owner grants, as psycopg2 writes names.
 GRANTS = re.sub(r':"(\w+)"', r"{\1}", TEXT.split('SET LOCAL ROLE :"owner";')[1].split("COMMIT;")[0])
 ON_DATABASE = "\n".join(line for line in GRANTS.splitlines() if " ON DATABASE " in line)
-CREATE = "DO $$ BEGIN CREATE ROLE {}; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$"
+CREATE = """
+DO $$ BEGIN CREATE ROLE {};
+EXCEPTION WHEN duplicate_object OR unique_violation THEN  -- by another worker
+END $$
+"""
 
 
 def as_application(url: str) -> str:
@@ -37,17 +41,23 @@ for variable in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):  # this run's, of pl
     os.environ[variable] = as_application(os.environ[variable])
 
 
-def grant(url: URL, grants: str) -> None:
-    """Run statements of roles.sql on a database; the roles have to be there on a given server."""
-    names = {name: sql.Identifier(role) for name, role in ROLES.items()}
-    names["database"] = sql.Identifier(url.database or "")
-    with closing(connect(url)) as connection, connection.cursor() as cursor:
+@pytest.fixture(scope="session")
+def server(server: URL) -> URL:
+    """The same, with the roles: a server that others use has to have them."""
+    with closing(connect(server)) as connection, connection.cursor() as cursor:
         for role in ROLES.values():
             cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", [role])
             if not cursor.rowcount and os.environ.get("TEST_DATABASE_URL", "").strip():
                 raise OneProblem(f"the server has no role {role}\nNext:  CREATE ROLE {role} there")
             cursor.execute(sql.SQL(CREATE).format(sql.Identifier(role)))
-        cursor.execute(sql.SQL(grants).format(**names))
+    return server
+
+
+def grant(url: URL, grants: str) -> None:
+    """Run statements of roles.sql on a database."""
+    names = ROLES | {"database": url.database or ""}
+    named = {name: sql.Identifier(text) for name, text in names.items()}
+    execute(url, sql.SQL(grants).format(**named))
 
 
 @pytest.fixture(scope="session")
