@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-# Copier's way to run git copies the environment when it is imported: isolate git before that.
+# Copier's way to run git copies the environment when it is imported: set it before that.
 os.environ |= {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -22,6 +22,7 @@ os.environ |= {
     "GIT_AUTHOR_EMAIL": "test@example.invalid",
     "GIT_COMMITTER_NAME": "Test",
     "GIT_COMMITTER_EMAIL": "test@example.invalid",
+    "PYTHONDONTWRITEBYTECODE": "1",  # what a script leaves behind is compared with what was there
 }
 
 import copier
