@@ -19,6 +19,12 @@ async def slow() -> str:
     """Takes its time."""
     await asyncio.sleep(3)
     return "done"
+
+
+@app.get("/broken")
+async def broken() -> None:
+    """Fails."""
+    raise ValueError("broken")
 '''
 
 
@@ -55,6 +61,7 @@ def test_an_application_is_ready_reloads_and_ends_gracefully(
     main = shop.project.backend / "app" / "main.py"
     main.write_text(f"import asyncio\n{main.read_text()}{SLOW}")
     becomes("/slow", 200)
+    assert get("/broken")[0] == 500
 
     with ThreadPoolExecutor() as pool:
         last = pool.submit(get, "/slow")
@@ -76,6 +83,9 @@ def test_an_application_is_ready_reloads_and_ends_gracefully(
     logs = shop.compose("logs", "--no-log-prefix", "api").stdout.splitlines()
     lines = [json.loads(line) for line in logs if line.startswith("{")]
     assert any(line["message"] == "request" and line["request_id"] for line in lines)
+    [error] = [line for line in lines if "exception" in line]  # once, and of its request
+    assert "ValueError: broken" in error["exception"]
+    assert error["request_id"]
     the_caller_owns_everything(
         shop, [" M backend/app/main.py", f"?? backend/alembic/versions/{revision.name}"]
     )

@@ -320,8 +320,8 @@ def new(monkeypatch: pytest.MonkeyPatch) -> Any:
         ("https://me:secret@example.com/x", True, "git+https://example.com/x", "from git+https://"),
         ("git@example.com:us/x", True, "git@example.com:us/x", "from git@example.com:us/x"),
         ("git@example.com:us/x", False, None, "v999.0.0 is not pushed to git@example.com"),
-        ("/srv/x.git", True, None, "it has no remote; a colleague needs a URL"),
-        ("", False, None, "it has no remote; a colleague needs a URL"),
+        ("/srv/x.git", True, None, "it has no remote with a URL; a colleague needs a URL"),
+        ("", False, None, "it has no remote with a URL; a colleague needs a URL"),
     ],
 )
 def test_new_records_a_remote_that_has_the_release(

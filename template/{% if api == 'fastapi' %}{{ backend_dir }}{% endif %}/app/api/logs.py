@@ -39,6 +39,8 @@ def configure_logs() -> None:
     for name in ("uvicorn", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
     logging.getLogger("uvicorn").propagate = True  # not uvicorn.access: RequestLog says more
+    # An endpoint's error is in the log already, with the id of its request.
+    logging.getLogger("uvicorn.error").addFilter(lambda it: "in ASGI application" not in it.msg)
 
 
 class RequestLog:
