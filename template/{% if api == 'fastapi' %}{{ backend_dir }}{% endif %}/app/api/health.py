@@ -8,8 +8,6 @@ from app.core.database import get_session_factory
 from app.migrate.explain import explain
 from app.migrate.readiness import schema_problem
 
-PATIENCE = 2.0  # seconds for the database's answer: less than a probe waits
-
 router = APIRouter(prefix="/health", tags=["health"])
 
 
@@ -23,7 +21,7 @@ async def live() -> dict[str, str]:
 async def ready(response: Response) -> dict[str, str]:
     """200 when the database can be reached and its schema is at this code's head."""
     try:
-        async with asyncio.timeout(PATIENCE), get_session_factory()() as session:
+        async with asyncio.timeout(2), get_session_factory()() as session:  # a probe waits longer
             problem = await schema_problem(session)
     except TimeoutError as error:
         problem = explain(error)
