@@ -164,13 +164,10 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
     theirs, subject = [*upgrade.ops], comparison.subject
     new = {subject(op) for op in theirs if isinstance(op, ops.CreateTableOp)}
     comparison.dropped = {subject(op) for op in theirs if isinstance(op, ops.DropTableOp)}
-    for it in theirs if not comparison.failure else ():
-        if isinstance(it, ops.ModifyTableOps) and subject(it) not in new:
+    for it in (it for it in theirs if isinstance(it, ops.ModifyTableOps)):
+        if subject(it) not in new and not comparison.failure:
             it.ops = [op for op in it.ops if not isinstance(op, _PARTS)]
-        if isinstance(it, ops.ModifyTableOps):
-            it.ops.sort(key=_is_dropped_last)
-    if comparison.failure:
-        theirs.append(ByHand(f"not all could be compared: {comparison.failure}"))
+        it.ops.sort(key=_is_dropped_last)
 
     def plan(aside: Collection[str] = ()) -> list[ops.MigrateOperation]:
         remade, own = comparison.remade(aside), list[Any]()

@@ -160,6 +160,7 @@ class Comparison:
         for name in map(self._quote, sorted(found - set(there.get_schema_names()))):
             self._first("schema", name)
         self._make(connection, metadata, tables)
+        self._generated = {it for it in self.old.keys() & self.new.keys() if it[0] == "generated"}
         names = {self.named(table.schema, table.name): table for table in views}
         for name in sorted(names.keys() & {plain(table) for _, table, _ in self.old}):
             self.first.append(ByHand(f"{name} is a table, in the models a view", of=name))
@@ -236,20 +237,16 @@ class Comparison:
                 extensions.append(name)
                 self._first("extension", self._quote(name))
                 continue
-            self.failure = said
             if name and not is_available:
                 code = f"op.execute('CREATE EXTENSION {self._quote(name)}')"
-                self.failure += f"; if an extension has it, a revision before runs {code}"
-
-    @property
-    def generated(self) -> set[Key]:
-        """Generated columns, before and after."""
-        return {it for it in self.old.keys() & self.new.keys() if it[0] == "generated"}
+                said += f"; if an extension has it, a revision before runs {code}"
+            self.failure = f"not all could be compared: {said}"
+            self.first.append(ByHand(self.failure))
 
     def remade(self, refused: Iterable[str] = ()) -> set[str]:
         """What has to be dropped and made again, because something that it uses cannot change."""
         old, new = self.old, self.new
-        changed = (key for key in self.generated if old[key].definition != new[key].definition)
+        changed = (key for key in self._generated if old[key].definition != new[key].definition)
         remade = {*map(subject, changed), *refused}
         facts = [*old.items(), *new.items()]
         while more := {subject(key) for key, fact in facts if fact.uses & remade} - remade:
@@ -258,7 +255,7 @@ class Comparison:
 
     def columns(self, remade: Collection[str]) -> set[str]:
         """Those that are dropped and made again."""
-        return {*map(subject, self.generated)} & {*remade}
+        return {*map(subject, self._generated)} & {*remade}
 
     def operations(
         self, old: Facts, new: Facts, remade: Collection[str] = ()
