@@ -183,7 +183,7 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
             else:
                 own.append(it)
         found = comparison.operations(comparison.old, comparison.new, remade)
-        return sorted([*own, *comparison.first, *found], key=lambda op: getattr(op, "rank", 3))
+        return sorted([*own, *comparison.first, *found], key=_rank)
 
     upgrade.ops = plan()
     _as_they_are(context.migration_context.impl)
@@ -194,6 +194,11 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
 Plugin("app.migrate").add_autogenerate_comparator(
     finish, "autogenerate", priority=DispatchPriority.LAST
 )
+
+
+def _rank(op: Any) -> float:
+    """Tables go before an enum that they have gets other labels, and the others come after."""
+    return getattr(op, "rank", 2.2 if isinstance(op, ops.DropTableOp) else 3)
 
 
 def _is_dropped_last(op: ops.MigrateOperation) -> int:

@@ -294,7 +294,7 @@ class Comparison:
                     for it in (was, now)
                 )
             if kind == "labels":
-                come.append(_relabelled(key, old, new, of in renewed))
+                come.append(_relabelled(key, old, new, of in renewed, self.dropped))
             elif (
                 kind == "partition"
                 or (kind == "domain" and key in old)
@@ -347,7 +347,9 @@ def _is_renewed(key: Key, old: Facts, new: Facts) -> bool:
     return key[0] == "labels" and [it for it in now if it in was] != [*was]
 
 
-def _relabelled(key: Key, old: Facts, new: Facts, is_renewed: bool) -> Statements:
+def _relabelled(
+    key: Key, old: Facts, new: Facts, is_renewed: bool, dropped: Collection[str]
+) -> Statements:
     """An enum gets labels, or is made again with others, as PostgreSQL removes and moves none."""
     _, name, _ = key
 
@@ -355,7 +357,8 @@ def _relabelled(key: Key, old: Facts, new: Facts, is_renewed: bool) -> Statement
         put_aside, drop = to[key].drop
         lines = [_NO_REMOVAL, put_aside, *to["enum", name, ""].make]
         for column, fact in old.items():
-            if column[0] == "enum column" and plain(name) in fact.uses:
+            is_there = column[0] == "enum column" and plain(column[1]) not in dropped
+            if is_there and plain(name) in fact.uses:
                 wanted = to.get(column, Fact())
                 lines += wanted.make if wanted.uses == fact.uses else fact.drop
         return [*lines, drop]
