@@ -138,7 +138,7 @@ def test_the_bot_looks_where_files_are(rendered: Render, backend_dir: str) -> No
 
 
 # The options that Renovate's pip-compile manager knows of uv, each with = before its value
-# (lib/modules/manager/pip-compile/common.ts; docs.renovatebot.com/modules/manager/pip-compile).
+# (lib/modules/manager/pip-compile/common.ts, whose release 44.121.2 has read these three locks).
 RENOVATE = {"--constraint", "--generate-hashes", "--group", "--output-file", "--universal"}
 
 
