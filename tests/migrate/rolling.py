@@ -106,6 +106,7 @@ class Load:
     def __init__(self, first: Instance) -> None:
         self.instances: list[Instance] = []
         self.first = first
+        self.begun = 0
         self.ended: Counter[str] = Counter()
         self.waits: list[float] = []  # seconds until an answer came
         self.began = self.seconds = 0.0
@@ -159,6 +160,7 @@ class Load:
             if self._over.wait(max(0, at - time.monotonic())):
                 break
             with self._lock:
+                self.begun += 1
                 able = [it for it in self.instances if it.is_ready and not it.is_leaving]
                 chosen = able[number // 2 % len(able)] if able else None
                 if chosen:
@@ -178,7 +180,7 @@ class Load:
 
     def settle(self) -> None:
         """Let clients ask for a while."""
-        deadline, until = time.monotonic() + 60, self.ended.total() + SETTLE
+        deadline, until = time.monotonic() + 60, self.begun + SETTLE  # not those that wait now
         while self.ended.total() < until:
             assert time.monotonic() < deadline, self.ended
             time.sleep(0.05)
