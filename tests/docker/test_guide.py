@@ -1,8 +1,8 @@
 """The guides of the rendered project, typed word by word."""
 
 import os
+import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +13,7 @@ from tests._kit.guide import follow, shell
 from tests._kit.support import CACHE, free_port
 from tests.conftest import WORKING_TREE, git
 from tests.docker.conftest import Service
+from tests.render.test_scripts import typed
 
 
 def with_copier(environment: dict[str, str]) -> dict[str, str]:
@@ -62,6 +63,7 @@ def test_a_newcomer_to_this_repository_sees_what_its_readme_shows(
             "PATH": os.environ["PATH"],
             "SCRIPTS_VENV": sys.prefix,  # the same lock: it need not be installed again
             "POSTGRES_PORT": str(free_port()),
+            "COMPOSE_PROJECT_NAME": f"demo-{secrets.token_hex(3)}",  # not a `demo` of somebody's
             # The rest runs already.
             "PYTEST_ADDOPTS": "tests/render/test_render.py -k python_version",
         }
@@ -73,4 +75,4 @@ def test_a_newcomer_to_this_repository_sees_what_its_readme_shows(
     finally:
         for words in (["compose", "down", "--volumes", "--timeout", "1"], ["rmi", "demo-backend"]):
             command = ["docker", *words]
-            subprocess.run(command, cwd=workplace / "demo", check=False, capture_output=True)
+            typed(workplace / "demo", *command, **environment)

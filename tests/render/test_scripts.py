@@ -347,6 +347,29 @@ def test_new_records_a_remote_that_has_the_release(
     assert answers.read_text() == before.replace(str(new.ROOT), recorded or str(new.ROOT))
 
 
+def test_new_shares_no_database_with_a_folder_of_the_same_name(
+    new: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Compose names volumes after the folder: a `demo` elsewhere would be this one."""
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(
+        "#!/bin/sh\n"
+        """case "$*" in "compose config"*) echo '{"name": "demo"}' ;;\n"""
+        '"volume ls"*=demo) echo demo_postgres-18 ;; "ps"*=demo-2) echo 0ff ;; esac\n'
+    )
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(docker.parent), prepend=os.pathsep)
+    (tmp_path / ".env").write_text("POSTGRES_PORT=5432\n")
+    new.take_free_name(tmp_path)
+    assert (tmp_path / ".env").read_text().endswith("\nCOMPOSE_PROJECT_NAME=demo-3\n")
+    assert "COMPOSE_PROJECT_NAME=demo-3, in .env" in capsys.readouterr().out
+    docker.write_text(docker.read_text().replace('"name": "demo"', '"name": "other"'))
+    (tmp_path / ".env").write_text("POSTGRES_PORT=5432\n")
+    new.take_free_name(tmp_path)
+    assert (tmp_path / ".env").read_text() == "POSTGRES_PORT=5432\n"
+
+
 @pytest.mark.parametrize("commit", ["", "v999.0.0-1-g1234567"])
 def test_new_says_that_uncommitted_work_and_a_plain_folder_are_no_release(
     new: Any, commit: str, template: Path, tmp_path: Path
