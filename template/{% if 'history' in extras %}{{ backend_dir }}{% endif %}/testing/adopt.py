@@ -46,8 +46,14 @@ def naming_convention() -> dict[str, Any]:
     Alembic's operations name constraints by it: another one would give a new database other names.
     """
     found, kinds = list[dict[str, Any]](), {"ix", "uq", "ck", "fk", "pk"}
-    for path in {*BACKEND.glob("*.py"), *(BACKEND / "app").rglob("*.py")} - {NAMING}:
-        for node in ast.walk(ast.parse(path.read_bytes())):
+    mine = {*BACKEND.glob("*.py")} - {NAMING}
+    for folder in {*BACKEND.glob("[!.]*/")} - {BACKEND / it for it in ("alembic", "testing", "tests")}:
+        mine |= {path for path in folder.rglob("*.py") if "site-packages" not in path.parts}
+    for path in sorted(mine - {NAMING}):
+        tree = ast.Module([], [])
+        with suppress(SyntaxError, ValueError):  # of another Python
+            tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
             with suppress(TypeError, ValueError):  # it is no literal
                 value = ast.literal_eval(node) if isinstance(node, ast.Dict) else {}
                 is_one = value and value.keys() <= kinds and "%(" in str(value)

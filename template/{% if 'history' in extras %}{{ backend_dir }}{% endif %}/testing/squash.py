@@ -5,6 +5,7 @@ SQL of pg_dump's, with the rows that revisions inserted. It is proven on databas
 the old files go. Where it lacks something, it stays in alembic/squashed.py, for you to complete.
 """
 
+import hashlib
 import re
 import shutil
 import sys
@@ -18,7 +19,7 @@ from alembic.script import Script
 from sqlalchemy import URL
 
 from app.migrate.errors import shorten
-from app.migrate.record import digests
+from app.migrate.record import effect
 from testing.databases import BACKEND, Alembic, connect
 from testing.revisions import released, revisions, scripts, settings, unreleased
 from testing.rows import every_row
@@ -85,15 +86,17 @@ def digest_lines(old: list[Script]) -> str:
     for script in old:
         content = Path(script.path).read_bytes()
         lines += re.findall("(?m)^# squashed: .*", content.decode())  # by an earlier run
+        text = hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
         name = f"versions/{Path(script.path).name} {script.revision}"
-        lines.append(f"# squashed: {name} {' '.join(digests(content))}")
+        lines.append(f"# squashed: {name} {text[:32]} {effect(content)[:32]}")
     return "\n".join([*lines, ""])
 
 
 def squash(old: list[Script]) -> None:
     """Write the revision, prove it, and only then remove the old files."""
     head = old[-1].revision
-    name = f"{Path(old[-1].path).stem.partition(head)[0]}{head}_squashed.py"
+    prefix, found, _ = Path(old[-1].path).stem.partition(head)
+    name = f"{prefix if found else ''}{head}_squashed.py"
     with (
         statements_about_the_server() as said,
         scratch_database("squash") as before,

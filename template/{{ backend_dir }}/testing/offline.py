@@ -6,7 +6,7 @@ A revision that has to read the database has no SQL to print, and says so beside
 """
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial, update_wrapper
 from itertools import groupby
 from types import SimpleNamespace
@@ -72,23 +72,19 @@ class Pair(Walk):
             said = self.compare(some)
         except Exception as error:
             failed = error
-        if said == "":
-            self.passed += some
-            if some[-1] is not unreleased()[-1]:
-                self.go_up_again(some)
-        elif not self.is_new:  # what was reverted before may have left something
+        if said != "" and not (self.is_new and len(some) == 1):
+            # What was reverted before, or one of them alone, may be why.
+            parts = [[script] for script in some] if self.is_new else [some]
             self.start_again()
-            self.look(some)
-        elif len(some) > 1:
-            self.start_again()
-            for script in some:
-                self.look([script])
+            for part in parts:
+                self.look(part)
         elif failed:
             self.fail(some[0], failed)
         else:
             self.found |= {some[0].revision: said} if said else {}
             self.passed += some
-            self.start_again()
+            if some[-1] is not unreleased()[-1] and (said != "" or not self.go_up_again(some)):
+                self.start_again()
 
     def compare(self, some: list[Script]) -> str | None:
         """What is not the same; empty if all is; None where a downgrade fails.
@@ -111,15 +107,13 @@ class Pair(Walk):
                 return "\n  ".join([f"{where(script, name)}: {what}", *lines])
         return ""
 
-    def go_up_again(self, some: list[Script]) -> None:
-        """To where what follows begins: a tenth of the time of another copy."""
+    def go_up_again(self, some: list[Script]) -> bool:
+        """To where what follows begins, in a tenth of the time of two copies; whether it is."""
         self.is_new = False
-        try:
-            is_down = not declared(some[0], "irreversible")
-            if is_down and any(self.step("upgrade", script) for script in some):
-                self.start_again()
-        except Exception:
-            self.start_again()
+        with suppress(Exception):
+            is_up = declared(some[0], "irreversible")
+            return is_up or not any(self.step("upgrade", script) for script in some)
+        return False
 
     def step(self, name: str, script: Script) -> str:
         """Run one step in both; what is wrong with its SQL."""
@@ -133,8 +127,8 @@ class Pair(Walk):
             return ""
         before = self.read()
         self.steps.run(name, script)
-        self.steps.end()
-        with Steps(self.offline) as steps:  # so that those after it can be seen
+        self.steps.close()
+        with closing(Steps(self.offline)) as steps:  # so that those after it can be seen
             steps.run(name, script)
         if not declared(script, "online_only"):
             said = f"with --sql: {failure(script, name, statements)}"
@@ -150,7 +144,7 @@ def print_sql(some: list[Script]) -> Printed:
     printed: Printed = {}
     statements, errors = list[str](), list[Exception]()
     buffer = SimpleNamespace(write=statements.append, flush=lambda: None)
-    with Steps(None, as_sql=True, starting_rev=released()) as steps:
+    with closing(Steps(None, as_sql=True, starting_rev=released())) as steps:
         steps.config.output_buffer = cast("TextIO", buffer)
         for name, order in (UP, DOWN):
             for script in some[::order]:

@@ -6,10 +6,10 @@ import tomllib
 import traceback
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from unittest.mock import patch
 
 import alembic.util
@@ -52,15 +52,18 @@ alembic.util.load_python_file = warnings_shown()(alembic.util.load_python_file)
 
 @cache
 def scripts() -> ScriptDirectory:
-    """What Alembic knows about `alembic/versions`; its files are read once."""
-    return ScriptDirectory.from_config(Alembic().config)
+    """What Alembic knows about `alembic/versions`; its files are read once, and walked once."""
+    directory = ScriptDirectory.from_config(Alembic().config)
+    walk = cache(lambda: [*ScriptDirectory.walk_revisions(directory)])
+    directory.walk_revisions = walk  # type: ignore[assignment,method-assign] # env.py asks
+    return directory
 
 
 @cache
 def revisions() -> list[Script]:
     """Every revision, each after all that it needs: branches, merges and several bases too."""
     try:
-        return list(scripts().walk_revisions())[::-1]
+        return [*scripts().walk_revisions()][::-1]
     except Exception as error:
         raise OneProblem(str(explain(error) or error)) from error
 
@@ -116,13 +119,7 @@ class Steps:
         self._pending: MigrationStep | None = None
         self._environment: greenlet | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-
-    def end(self) -> None:
+    def close(self) -> None:
         """End this run of env.py; the next step begins another one."""
         if self._environment:
             self._environment.throw()  # GreenletExit: env.py's own clean-up runs
@@ -190,12 +187,12 @@ class Walk:
         if behind := self.passed[self._follows :]:
             if not self._follows:
                 self.source = self._second.enter_context(copy_of(self.source, f"{self._name}0"))
-            with Steps(self.source) as steps:
+            with closing(Steps(self.source)) as steps:
                 for script in behind:
                     steps.run("upgrade", script, only_stamp=script.revision in self.failed)
             self._follows = len(self.passed)
         self.url = self.resources.enter_context(copy_of(self.source, self._name))
-        self.steps = self.resources.enter_context(Steps(self.url))
+        self.steps = self.resources.enter_context(closing(Steps(self.url)))
 
     def fail(self, script: Script, error: Exception) -> None:
         """It cannot be applied: those after it are judged without it."""

@@ -54,7 +54,7 @@ class Recorder:
         applied = {row.revision: row.sha256 for row in connection.exec_driver_sql(SQL["applied"])}
         scripts = self.context.script
         folders = scripts.version_locations or [f"{scripts.dir}/versions"]
-        files = [path.resolve() for folder in folders for path in Path(folder).rglob("*.py")]
+        files = [path for folder in folders for path in Path(folder).resolve().rglob("*.py")]
         # Before they are loaded.
         self._texts = {str(path): path.read_bytes() for path in files if path.is_file()}
         options = self.context.config.cmd_opts
@@ -99,7 +99,7 @@ class Recorder:
             "revision": script.revision,
             "direction": direction,
             "milliseconds": round((time.monotonic() - self._since) * 1000),
-            "sha256": "".join(digests(content)),
+            "sha256": _sha256(content)[:32] + effect(content)[:32],
             "host": socket.gethostname(),
         }
         connection.exec_driver_sql(SQL["record"], row)
@@ -125,17 +125,13 @@ def has_history(connection: Connection) -> bool:
 def _is_same(content: bytes, recorded: str) -> bool:
     """Whether a file does what it did when it was recorded; earlier releases knew its text only.
 
-    One that testing/squash.py wrote has the digests of what it replaced.
+    One that testing/squash.py wrote has those digests of what it replaced.
     """
-    text, does = recorded[:32], recorded[32:]
-    if text == _sha256(content)[:32] or does == effect(content)[:32]:
-        return True
-    return any(f" {digest}".encode() in content for digest in (text, does) if digest)
-
-
-def digests(content: bytes) -> tuple[str, str]:
-    """Of a revision's text, and of what its upgrade() does: 32 digits each."""
-    return _sha256(content)[:32], effect(content)[:32]
+    return (
+        recorded[:32] == _sha256(content)[:32]
+        or recorded[32:] == effect(content)[:32]
+        or any(half.encode() in content for half in (recorded[:32], recorded[-32:]))
+    )
 
 
 @cache  # a run of the tests asks for that of each revision ten times
