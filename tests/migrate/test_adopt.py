@@ -246,7 +246,9 @@ def test_the_naming_convention_of_the_old_models_is_found(new: New) -> None:
     (service.versions / "one.py").write_text(text)
     convention = 'NAMES = {"uq": "only_one_%(table_name)s", "pk": "%(table_name)s_pk"}\n'
     convention += "OTHERS = {**NAMES}, {'fk': 1}, {(): 1}\n"
-    (service.backend / "app" / "models" / "old.py").write_text(convention)
+    (service.backend / "old_app").mkdir()
+    (service.backend / "old_app" / "models.py").write_text(convention)
+    (service.backend / "old_app" / "newer.py").write_text("for a later Python")
     assert adopt(service).returncode == 0
     assert service.migrate().returncode == 0
     query = "SELECT conname FROM pg_constraint WHERE conrelid = 'items'::regclass"

@@ -46,10 +46,11 @@ def naming_convention() -> dict[str, Any]:
     Alembic's operations name constraints by it: another one would give a new database other names.
     """
     found, kinds = list[dict[str, Any]](), {"ix", "uq", "ck", "fk", "pk"}
-    mine = {*BACKEND.glob("*.py")} - {NAMING}
-    for folder in {*BACKEND.glob("[!.]*/")} - {BACKEND / it for it in ("alembic", "testing", "tests")}:
-        mine |= {path for path in folder.rglob("*.py") if "site-packages" not in path.parts}
-    for path in sorted(mine - {NAMING}):
+    others = {BACKEND / name for name in ("alembic", "testing", "tests")}
+    paths = {*BACKEND.glob("*.py")}
+    for folder in {*BACKEND.glob("[!.]*/")} - others:
+        paths |= {path for path in folder.rglob("*.py") if "site-packages" not in path.parts}
+    for path in sorted(paths - {NAMING}):
         tree = ast.Module([], [])
         with suppress(SyntaxError, ValueError):  # of another Python
             tree = ast.parse(path.read_bytes())
