@@ -13,7 +13,7 @@ from sqlalchemy import URL
 from testing.audit.compatibility import Fact, compare, snapshot
 from testing.audit.locks import OPTIONS, Watch
 from testing.audit.messages import Report
-from testing.databases import connect
+from testing.databases import connect, execute
 from testing.revisions import Walk, failure
 from testing.rows import Filler
 
@@ -50,11 +50,8 @@ class Audit(Walk):
         except Exception as error:
             said = failure(script, "upgrade", error)
             self.start_again()
-        with self.observer.cursor() as cursor:
-            cursor.execute(_EMPTY)
-            empty = {name: said for (name,) in cursor}
         try:
-            report = self._run(script, empty)
+            report = self._run(script, {name: said for (name,) in execute(self.url, _EMPTY)})
             self.filler.in_the_way(said)
             return report
         except Exception as error:
@@ -70,7 +67,5 @@ class Audit(Walk):
         self.passed.append(script)
         self.facts = snapshot(self.observer)
         compare(before, self.facts, watch.statements, report)
-        report.without_rows = {
-            name: why for name, why in without_rows.items() if name in watch.touched
-        }
+        report.without_rows = {it: why for it, why in without_rows.items() if it in watch.touched}
         return report
