@@ -111,7 +111,6 @@ def test_pictures_are_drawn_by_one_command_and_kept_current(render: Render) -> N
     assert "alembic/PICTURES.md is old. Type: python -m testing.pictures" in check(backend)
 
 
-@pytest.mark.server
 def test_pictures_are_no_larger_than_mermaid_draws(render: Render) -> None:
     backend = render(extras="[pictures]").backend
     (backend / "app" / "models" / "wide.py").write_text(WIDE, "utf-8")
