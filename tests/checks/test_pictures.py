@@ -1,6 +1,6 @@
 """Diagrams of the models and the revisions, by one command, kept current by a check.
 
-What is expected here was rendered by Mermaid 11 and looked at.
+What is expected here was rendered by Mermaid 10 and 11, and looked at.
 """
 
 import re
@@ -55,7 +55,7 @@ erDiagram
     }
     "customers" }o--o| "customers" : "parent"
     "end" {
-        varchar größe PK
+        varchar gr_e PK "größe"
     }
     "some-where.an #34;odd#34; 100#37; table" {
         integer customer PK, FK

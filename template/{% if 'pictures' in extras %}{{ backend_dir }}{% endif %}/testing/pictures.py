@@ -75,7 +75,7 @@ def history() -> Iterator[str]:
 
 def word(name: str) -> str:
     """A name without what Mermaid has no word for."""
-    return re.sub(r"[^\w()\[\]-]+|^(?=\d|[PFU]K\b)", "_", name)
+    return re.sub(r"(?a)[^\w()\[\]-]+|^(?=\d|[PFU]K\b)", "_", name)
 
 
 def text(line: str) -> str:
