@@ -66,7 +66,7 @@ op.execute("DROP SCHEMA sales")
 
 def suite(project: Project, *words: str, **variables: str) -> tuple[int, str]:
     """Run the project's own tests; returns the exit code, and what pytest said."""
-    command = ["-p", "no:cacheprovider", "-q", *words]
+    command = ["-p", "no:cacheprovider", *words]
     done = forks().run("pytest", command, project.backend, environment(None, **variables))
     return done.returncode, done.stdout + done.stderr
 
@@ -80,8 +80,9 @@ def test_a_missing_privilege_fails_the_applications_tests(render: Render) -> Non
     assert code == 0, output
     code, output = suite(project, "tests/api", "tests/test_database.py", "-n", "2")
     assert code == 1
+    assert "The application's role: demo_shop_application" in output
     assert "permission denied for table secrets" in output
-    assert "\n1 failed, " in output, output
+    assert "= 1 failed, " in output, output
 
 
 def test_a_given_server_has_to_have_the_role(rendered: Render, server: URL) -> None:
@@ -90,4 +91,4 @@ def test_a_given_server_has_to_have_the_role(rendered: Render, server: URL) -> N
     code, output = suite(project, "tests/test_database.py", TEST_DATABASE_URL=given)
     assert code == 1
     assert "the server has no role corner_shop_application" in output
-    assert re.search(r"\n(\d passed, )?\d skipped, 1 error in", output), output
+    assert re.search(r"= (\d passed, )?\d skipped, 1 error in", output), output

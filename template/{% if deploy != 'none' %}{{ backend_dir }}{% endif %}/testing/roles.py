@@ -1,7 +1,8 @@
 """The application under test has its role, with the privileges that database/roles.sql gives it.
 
 So what it may not do in production fails here. The settings name that role; `server`, `database`
-and the other URLs name the tests' own user, who stands in for the owner.
+and the other URLs name the tests' own user, who stands in for the owner. A session is that user's
+after `SET LOCAL ROLE NONE`.
 """
 
 import os
@@ -39,6 +40,11 @@ def as_application(url: str) -> str:
 
 for variable in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):  # this run's, of plugin.py
     os.environ[variable] = as_application(os.environ[variable])
+
+
+def pytest_report_header() -> str:
+    """Say whose privileges the application has."""
+    return f"The application's role: {ROLES['application']} (testing/roles.py)"
 
 
 @pytest.fixture(scope="session")
