@@ -143,7 +143,8 @@ def test_a_history_of_fifty_becomes_one_revision_as_the_guide_says(
     assert "was changed" not in done.stderr
     # The suite, before the commit and on a branch; there are no models.
     url = own_server.render_as_string(hide_password=False)
-    for words in (["-k", "not models_and_revisions"], ["tests/test_migrations.py", "-k", "merged"]):
+    file = "tests/test_migrations.py"
+    for words in ([file, "-k", "not models_and_revisions"], [file, "-k", "merged"]):
         done = service.run("-m", "pytest", "-q", *words, program="python", TEST_DATABASE_URL=url)
         assert done.returncode == 0, done
         git(project.path, "switch", "--quiet", "-C", "topic")
