@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import sqlalchemy
 from alembic.operations import ops
 from sqlalchemy import Connection, MetaData, Table, inspect, text
 from sqlalchemy.exc import CompileError, DBAPIError
@@ -127,8 +128,15 @@ def schemas(metadata: MetaData) -> set[str | None]:
 def tables_of(metadata: MetaData) -> list[Table]:
     """Those for create_all(), without views: `__table_args__ = {"info": {"is_view": True}}`.
 
-    It is to make types that say create_type=False too, and works in a transaction.
+    It is to make types that say create_type=False too, and works in a transaction. What Alembic
+    would lose of a column, it is told otherwise: its CHECK, and that a Sequence numbers it.
     """
+    for column in (column for table in metadata.tables.values() for column in table.columns):
+        if isinstance(numbers := column.default, sqlalchemy.Sequence) and not numbers.optional:
+            column.autoincrement = False
+        for constraint in [*column.constraints]:
+            column.constraints.remove(constraint)
+            column.table.append_constraint(constraint)
     for type_ in (it for it in _types(metadata) if hasattr(it, "create_type")):
         type_.create_type = True
     for index in (index for table in metadata.tables.values() for index in table.indexes):

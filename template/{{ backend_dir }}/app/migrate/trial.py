@@ -4,6 +4,7 @@ What the server refuses stands in the file as a comment, with the server's words
 column, and which rows are in the way, only the server knows.
 """
 
+import re
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
@@ -111,6 +112,8 @@ def _run(
                 raise _Untried(printable(words[0])) from error
             if diag and not said.pgcode.startswith("23"):  # whose details are values of rows
                 words.append(diag.message_detail)
+            if diag and said.pgcode.startswith("22"):  # as they are in these
+                words = [re.sub('".*"', '"..."', words[0])]
             why = printable(": ".join(filter(None, [of, *words])))
             parent.ops[number] = ByHand(why, op, of)
 
