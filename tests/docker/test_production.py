@@ -1,10 +1,11 @@
 """compose.production.yaml, booted once: each line of its hardening is looked at from the inside."""
 
 import json
+import shutil
 import time
 from collections.abc import Generator
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener, urlopen
 
 import pytest
 
@@ -212,6 +213,31 @@ def test_no_secret_is_in_an_image_a_log_or_an_inspection(shop: Service) -> None:
     assert labels["org.opencontainers.image.title"] == shop.project.answers["project_slug"]
 
 
+def test_it_shares_nothing_with_development_in_the_same_folder(shop: Service) -> None:
+    """The development's `docker compose down --volumes` would delete production's database."""
+    folder = shop.path.parent / shop.project.answers["project_slug"]
+    folder.mkdir()
+    names = []
+    for file in ("docker-compose.yml", "compose.production.yaml"):
+        shutil.copy(shop.path / file, folder)
+        environment = {"COMPOSE_PROJECT_NAME": "", "COMPOSE_FILE": file}
+        done = shop.compose("config", "--format", "json", env=environment, cwd=folder)
+        names.append(json.loads(done.stdout)["name"])
+    assert names[0] == folder.name
+    assert names[1] != folder.name
+
+
+def test_it_knows_what_the_proxy_says(shop: Service) -> None:
+    class Stay(HTTPRedirectHandler):
+        def http_error_307(self, _request: Any, answer: Any, *_: Any) -> Any:
+            return answer
+
+    address = f"http://127.0.0.1:{shop.environment['API_PORT']}/health/live/"
+    request = Request(address, headers={"X-Forwarded-Proto": "https"})
+    with build_opener(Stay).open(request) as answer:
+        assert answer.headers["location"].startswith("https://")
+
+
 def test_it_asks_for_a_version(shop: Service) -> None:
     done = shop.compose("config", env={"VERSION": ""}, status=1)
     assert "set VERSION to the release" in done.stderr
@@ -244,11 +270,13 @@ def test_the_next_release_and_a_restore_are_as_the_guide_says(shop: Service) -> 
     shop.compose("run", "--rm", "migrate")
     assert {path.name for path in backups.iterdir()} == {"before-1.0.0.dump", "before-1.0.1.dump"}
     assert (backups / "before-1.0.1.dump").stat().st_ino == first
-    assert type_guide(shop, "To go back to", "To restore") == 2
+    assert type_guide(shop, "To go back to", "To restore") == 3
     assert health(shop) == 200
     assert shop.container("api").attrs["Config"]["Image"].endswith(":1.0.0")
     assert psql(shop, "SELECT version_num FROM alembic_version") == "next\n"
     psql(shop, "DROP TABLE kept")
-    assert type_guide(shop, "To restore", "Copy `backups/`") == 6
+    assert type_guide(shop, "To restore", "To change a password") == 6
     assert health(shop) == 200
     assert psql(shop, "SELECT count(*) FROM kept") == "1\n"
+    assert type_guide(shop, "To change a password", "Copy `backups/`") == 3
+    assert health(shop) == 200

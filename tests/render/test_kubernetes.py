@@ -143,6 +143,24 @@ def test_a_rollout_leaves_no_gap(documents: Documents) -> None:
             assert selected <= it["spec"]["template"]["metadata"]["labels"].items()
 
 
+def test_argo_cd_applies_what_the_job_needs_before_it_and_its_release_after(
+    documents: Documents,
+) -> None:
+    def position(document: dict[str, Any]) -> tuple[int, int]:
+        notes = document["metadata"].get("annotations", {})
+        phases = ["PreSync", "Sync", "PostSync"]
+        phase = phases.index(notes.get("argocd.argoproj.io/hook", "Sync"))
+        return phase, int(notes.get("argocd.argoproj.io/sync-wave", 0))
+
+    for (kind, _), job in documents.items():
+        if kind == "Job":
+            for (other, _), document in documents.items():
+                if other in {"Namespace", "ConfigMap", "NetworkPolicy"}:
+                    assert position(document) < position(job)
+                if other == "Deployment":
+                    assert position(document) > position(job)
+
+
 def test_the_migration_is_a_job_or_an_init_container(documents: Documents) -> None:
     specs = pods(documents)
     assert ("Job" in specs) != ("initContainers" in specs.get("Deployment", {}))
