@@ -368,6 +368,19 @@ def _import(
     return Situation("a model or a revision cannot be imported", cause, remedy, *how, args=args)
 
 
+def _models(said: str, *columns: str) -> Situation:
+    names = "from sqlalchemy import Enum, ForeignKey"
+    text = "\n    ".join([f"{names}\n{THING}", *columns, ""])
+    return Situation(
+        "the models contradict themselves",
+        said,
+        "fix the model",
+        migrated(),
+        file(MODEL, "", text),
+        args="check",
+    )
+
+
 def _not_ready(state: str) -> Situation:
     message = f"the database system is in {state}"
     return Situation(
@@ -463,6 +476,15 @@ SITUATIONS = [
     ),
     _import(
         f"NameError: .* in {MODEL}, line 2", file(MODEL, THING, "# Nothing.\nx: Mapped[int]\n")
+    ),
+    _models(
+        "could not find table 'nowhere'",
+        'of: Mapped[int] = mapped_column(ForeignKey("nowhere.id"))',
+    ),
+    _models(
+        r"two enums are named kind: \['a', 'b'\] and \['a', 'c'\]",
+        'one: Mapped[str] = mapped_column(Enum("a", "b", name="kind"))',
+        'other: Mapped[str] = mapped_column(Enum("a", "c", name="kind"))',
     ),
     _import(
         r"No module named 'nowhere' \(app/core/config.py, line 1\)",

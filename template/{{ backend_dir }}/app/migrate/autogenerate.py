@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import ARRAY, TypeDecorator
 
 from app.core import autogenerate as yours
-from app.migrate.comparison import ByHand, Comparison, Statements, schemas, tables_of
+from app.migrate.comparison import ByHand, Comparison, Statements, is_view, schemas, tables_of
 from app.migrate.notes import notes
 from app.migrate.queries import SQL
 from app.migrate.trial import Incomplete, try_out
@@ -41,8 +41,8 @@ def include_name(name: str | None, kind: str, _parents: Any) -> bool:
 
 
 def include_object(item: Any, name: Any, kind: str, reflected: bool, other: Any) -> bool:
-    """A view is for a revision by hand: `__table_args__ = {"info": {"is_view": True}}`."""
-    mine = not (kind == "table" and item.info.get("is_view"))
+    """A view is for a revision by hand."""
+    mine = not (kind == "table" and is_view(item))
     return mine and yours.include_object(item, name, kind, reflected, other)
 
 

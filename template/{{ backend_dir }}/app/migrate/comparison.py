@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy
 from alembic.operations import ops
-from sqlalchemy import Connection, MetaData, Table, inspect, text
-from sqlalchemy.exc import CompileError, DBAPIError
+from sqlalchemy import Connection, Enum, MetaData, Table, inspect, text
+from sqlalchemy.exc import ArgumentError, CompileError, DBAPIError
 from sqlalchemy.schema import AddConstraint, CreateSchema, DropConstraint
 
 from app.migrate.queries import SQL
@@ -125,8 +125,13 @@ def schemas(metadata: MetaData) -> set[str | None]:
     return {None, *(getattr(item, "schema", None) for item in named)}
 
 
+def is_view(table: Any) -> bool:
+    """`CreateView(...)`, or a model with `__table_args__ = {"info": {"is_view": True}}`."""
+    return table.is_view or bool(table.info.get("is_view"))
+
+
 def tables_of(metadata: MetaData) -> list[Table]:
-    """Those for create_all(), without views: `__table_args__ = {"info": {"is_view": True}}`.
+    """Those for create_all(), without views.
 
     It is to make types that say create_type=False too, and works in a transaction. What Alembic
     would lose of a column, it is told otherwise: its CHECK, and that a Sequence numbers it.
@@ -134,15 +139,25 @@ def tables_of(metadata: MetaData) -> list[Table]:
     for column in (column for table in metadata.tables.values() for column in table.columns):
         if isinstance(numbers := column.default, sqlalchemy.Sequence) and not numbers.optional:
             column.autoincrement = False
+        elif column.autoincrement == "ignore_fk":
+            column.autoincrement = True
         for constraint in [*column.constraints]:
             column.constraints.remove(constraint)
             column.table.append_constraint(constraint)
+    labels = dict[Any, list[str]]()
+    for type_ in _types(metadata):
+        if isinstance(type_, Enum) and type_.native_enum and getattr(type_, "create_type", True):
+            first = labels.setdefault((type_.schema, type_.name), type_.enums)
+            if first != type_.enums:
+                raise ArgumentError(f"two enums are named {type_.name}: {first} and {type_.enums}")
     for type_ in (it for it in _types(metadata) if hasattr(it, "create_type")):
         type_.create_type = True
     for index in (index for table in metadata.tables.values() for index in table.indexes):
         if "postgresql_concurrently" in index.dialect_kwargs:
             index.dialect_kwargs["postgresql_concurrently"] = False
-    return [table for table in metadata.tables.values() if not table.info.get("is_view")]
+    for key in (key for table in metadata.tables.values() for key in table.foreign_keys):
+        key.column  # noqa: B018 (that it is there)
+    return [table for table in metadata.tables.values() if not is_view(table)]
 
 
 class Comparison:

@@ -189,6 +189,8 @@ def _of_code(error: BaseException) -> Problem | None:
             frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
             tag = "% " if frames[-1].startswith("do_execute") else ""
             return find("code", [f"{type(error).__name__}: {error} in {place}"], tag)
+    if _place(error, BACKEND / "app" / "migrate" / "comparison.py"):
+        return problem("code", "models", message=f"{type(error).__name__}: {error}")
     return problem("code", "no-reader") if isinstance(error, BrokenPipeError) else None
 
 
