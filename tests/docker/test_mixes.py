@@ -1,5 +1,7 @@
 """Random answers in containers: `up --wait` exits 0 and the suite is green; broken, it is not.
 
+More than one, and all options off and all on come first.
+
 MIXES=20 scripts/test tests/docker/test_mixes.py
 """
 
@@ -16,8 +18,11 @@ from tests.docker.conftest import Service
 from tests.docker.test_acceptance import the_suite_is_green
 from tests.render.test_render import ALL_MIXES
 
+OFF = {"ci": "none", "api": "none", "deploy": "none", "extras": "[]"}
 COUNT = int(os.environ.get("MIXES", "1"))
 MIXES = random.Random(git(ROOT, "rev-parse", "HEAD")).sample(ALL_MIXES, COUNT)  # noqa: S311
+if COUNT > 1:  # all options off, and all on
+    MIXES = [ALL_MIXES[0] | OFF, ALL_MIXES[-1], *MIXES]
 
 
 @pytest.mark.parametrize("mix", MIXES, ids=lambda mix: "-".join(mix.values()))
