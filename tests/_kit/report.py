@@ -46,11 +46,11 @@ def part_of(parts: int) -> slice:
 
 
 def leave_for_other_commits(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of each test that is marked `in_turn(parts)`, deselect the cases whose turn it is not."""
+    """Of the cases of a test, or tests with the same `of`, deselect those whose turn it is not."""
     cases = defaultdict[str, list[pytest.Item]](list)
     for item in items:
-        if item.get_closest_marker("in_turn"):
-            cases[item.nodeid.partition("[")[0]].append(item)
+        if mark := item.get_closest_marker("in_turn"):
+            cases[mark.kwargs.get("of", item.nodeid.partition("[")[0])].append(item)
     for some in cases.values():
         [parts] = some[0].get_closest_marker("in_turn").args  # type: ignore[union-attr]
         chosen = some[part_of(min(parts, len(some)))]

@@ -125,6 +125,7 @@ def test_five_containers_take_each_step_once(
     record_property("line", line)
 
 
+@pytest.mark.in_turn(3, of="any moment")
 def test_a_container_is_stopped_at_any_moment(lab: Lab, tell: Tell) -> None:
     report = Report(SEED, seconds=lab.expected.seconds)
     # In revisions: 1.5 is in the middle of the second; -0.5 is half a second before it connects.
@@ -183,6 +184,7 @@ def spread(seed: int, groups: int = 4) -> list[list[float]]:
     return [parts[n::groups] for n in range(groups)]
 
 
+@pytest.mark.in_turn(3, of="any moment")
 def test_a_server_is_killed_and_started_at_any_moment(lab: Lab, tell: Tell) -> None:
     report = Report(SEED, seconds=lab.expected.seconds)
     server = lab.shop.container("postgres")
@@ -198,6 +200,7 @@ def test_a_server_is_killed_and_started_at_any_moment(lab: Lab, tell: Tell) -> N
     assert report.codes[4] >= 6, report
 
 
+@pytest.mark.in_turn(3, of="any moment")
 def test_a_network_is_cut_at_any_moment(lab: Lab, elsewhere: InnerForks, tell: Tell) -> None:
     report = Report(SEED, seconds=lab.expected.seconds)
     network = lab.shop.engine.networks.get(f"{lab.shop.name}_default")

@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import WORKING_TREE
 from tests.docker.conftest import Service
 from tests.docker.test_guide import with_copier
@@ -53,6 +55,7 @@ def with_notes(here: Service) -> None:
     typed(here, "git add --all && git commit --quiet --message 'notes'")
 
 
+@pytest.mark.in_turn(2, of="running projects")
 def test_a_running_project_is_updated_migrated_and_green(
     service: Callable[..., Service], template: Path, tmp_path: Path
 ) -> None:
@@ -75,6 +78,7 @@ def test_a_running_project_is_updated_migrated_and_green(
     here.compose("run", "--rm", "test")
 
 
+@pytest.mark.in_turn(2, of="running projects")
 def test_the_guides_way_to_another_major_version_keeps_the_data(
     service: Callable[..., Service],
 ) -> None:

@@ -37,6 +37,7 @@ def catalogs() -> Any:
     return template_module("testing.schema")
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )

@@ -246,6 +246,7 @@ def edited(workshop: Workshop) -> Path:
     return project
 
 
+@pytest.mark.in_turn(2)
 def test_the_command_of_the_guide_updates_with_the_oldest_and_the_newest_copier(
     workshop: Workshop, copier_: list[str]
 ) -> None:
