@@ -89,8 +89,8 @@ def _update(project: Path) -> float:
 
 
 def _layers(compose: Compose) -> dict[str, str]:
-    """Where the megabytes are: the largest folders of /opt/venv, and Python's own."""
-    du = "du -sm /usr /opt/venv /opt/venv/lib/python3*/site-packages/* | sort -rn | head -8"
+    """Where the megabytes are: the largest packages, and what the base has."""
+    du = "du -sm /usr /opt/site-packages/* | sort -rn | head -8"
     printed = compose("run", "--rm", "--user=0", compose.name, "sh", "-c", du)
     rows = [line.split() for line in printed.splitlines()]
     return {"where": ", ".join(f"{path.rpartition('/')[2]} {size}" for size, path in rows)}
