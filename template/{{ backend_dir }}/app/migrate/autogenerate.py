@@ -16,12 +16,28 @@ from alembic.operations import ops
 from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
 from alembic.util.sqla_compat import _get_constraint_final_name as final_name
-from sqlalchemy import Connection, Constraint, Enum, ForeignKeyConstraint, UniqueConstraint, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Constraint,
+    Enum,
+    ForeignKeyConstraint,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import ARRAY, TypeDecorator
 
 from app.core import autogenerate as yours
-from app.migrate.comparison import ByHand, Comparison, Statements, is_view, schemas, tables_of
+from app.migrate.comparison import (
+    ByHand,
+    Comparison,
+    Statements,
+    is_view,
+    plain,
+    schemas,
+    tables_of,
+)
 from app.migrate.notes import notes
 from app.migrate.queries import SQL
 from app.migrate.trial import Incomplete, try_out
@@ -163,7 +179,14 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
     comparison = Comparison(context.connection, metadata, _late_names(context, upgrade))
     theirs, subject = [*upgrade.ops], comparison.subject
     new = {subject(op) for op in theirs if isinstance(op, ops.CreateTableOp)}
-    comparison.dropped = {subject(op) for op in theirs if isinstance(op, ops.DropTableOp)}
+    dropped: list[Any] = [op for op in theirs if isinstance(op, ops.DropTableOp)]
+    comparison.dropped = {*map(subject, dropped)}
+    columns = {(plain(of), plain(it)) for kind, of, it in comparison.old if kind == "type"}
+    for made in (op._reverse for op in dropped if op._reverse):
+        parents = made.kw.get("postgresql_inherits", ())  # with which their columns come
+        for column in [it for it in made.columns if isinstance(it, Column)]:
+            if any((parent, column.name) in columns for parent in parents):
+                made.columns.remove(column)
     for it in (it for it in theirs if isinstance(it, ops.ModifyTableOps)):
         if subject(it) not in new and not comparison.failure:
             it.ops = [op for op in it.ops if not isinstance(op, _PARTS)]
