@@ -504,7 +504,7 @@ def lock(backend: Path) -> None:
     commands = re.findall(r"^#   (uv pip compile .*)$", text, re.MULTILINE)
     assert len(commands) == 3
     for command in commands if (backend / "requirements-api.txt").exists() else commands[:2]:
-        done = type_(backend, str(BIN / "uv"), *command.split()[1:], "--quiet")
+        done = type_(backend, str(BIN / "uv"), *command.split()[1:])
         if done.returncode and "error sending request" in done.stderr:
             cannot_run("no package index answers", command)
         assert done.returncode == 0, done.stderr
