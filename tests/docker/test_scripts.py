@@ -69,6 +69,9 @@ def test_new_with_an_engine_ends_with_a_migrated_database(made: Made) -> None:
     assert sorted(order, key=said.index) == order
     assert "docker compose run --rm test" in said
     assert not (made.dest / ".venv").exists()
+    assert "docker compose exec dev bash" in said
+    in_dev = typed(made.dest, "docker", "compose", "exec", "-T", "dev", "alembic", "current")
+    assert in_dev.stdout == "baseline (head)\n", in_dev.stderr
 
 
 def test_new_again_keeps_the_data_and_the_port(made: Made) -> None:
