@@ -28,7 +28,7 @@ SHAPES = [
     {"backend_dir": "backend", "postgres_version": "18"},
     {"backend_dir": "services/api", "postgres_version": "17"},
     {"backend_dir": ".", "postgres_version": "18"},
-    {"python_version": "3.14", "ci": "none"},
+    {"python_version": "3.14", "ci": "none", "deploy": "kubernetes"},
 ]
 
 
@@ -41,8 +41,8 @@ SECRETS = (
 
 @pytest.fixture(scope="module")
 def shop(new_service: NewService) -> Generator[Service]:
-    """A service whose PostgreSQL runs, with an empty database."""
-    with new_service() as service:
+    """A service whose PostgreSQL runs, with an empty database; nobody else may read its files."""
+    with new_service(mask=0o077) as service:
         service.password = "not-that-of-development"  # noqa: S105
         service.environment["POSTGRES_PASSWORD"] = service.password
         service.compose("up", "--wait", "postgres")
@@ -62,10 +62,10 @@ def runtime(shop: Service) -> str:
     return name
 
 
-def build(service: Service, *words: str) -> str:
-    """Run `docker build <words>` on the backend; returns its progress."""
-    backend = str(service.project.backend)
-    done = service.execute("docker", "build", "--progress=plain", *words, backend)
+def build(service: Service, *words: str, backend: Path | None = None) -> str:
+    """Run `docker build <words>` on a backend; returns its progress."""
+    backend = backend or service.project.backend
+    done = service.execute("docker", "build", "--progress=plain", *words, str(backend))
     assert done.returncode == 0, done.stderr
     return done.stderr
 
@@ -82,9 +82,11 @@ def without_rights(shop: Service, **variables: str) -> dict[str, Any]:
     }
 
 
-def confined(shop: Service, image: str, *words: str, **variables: str) -> tuple[int, str]:
+def confined(
+    shop: Service, image: str, *words: str, user: str = "", **variables: str
+) -> tuple[int, str]:
     """Run such a container; returns its exit code and what it printed."""
-    options = without_rights(shop, **variables) | {"remove": True, "stderr": True}
+    options = without_rights(shop, **variables) | {"remove": True, "stderr": True, "user": user}
     try:
         output = shop.engine.containers.run(image, list(words) or None, **options)
     except ContainerError as error:
@@ -96,8 +98,12 @@ def test_the_image_migrates_without_any_right(shop: Service, runtime: str) -> No
     status, output = confined(shop, runtime)
     assert status == 0, output
     assert shop.version() == ["baseline"]
-    status, output = confined(shop, runtime, "python", "-c", "import app.models, app.core.database")
-    assert status == 0, output
+    look = "import app.models, app.core.database"
+    for user in ("", "1000650000:0"):  # OpenShift runs it as any user, in group 0
+        status, output = confined(shop, runtime, "python", "-c", look, user=user)
+        assert status == 0, output
+        status, output = confined(shop, runtime, user=user)
+        assert status == 0, output
 
 
 def test_nobody_is_root_in_an_image(shop: Service, runtime: str) -> None:
@@ -170,12 +176,18 @@ asyncio.run(main())
 """
 
 
-def test_the_runtime_image_may_begin_with_one_that_has_no_shell(shop: Service) -> None:
+def test_a_release_may_have_a_base_without_a_shell(
+    shop: Service, runtime: str, rendered: Render
+) -> None:
     name = f"{shop.project.answers['project_slug']}-bare"
     try:
         done = shop.execute("docker", "build", "-t", f"{name}-base", "-", input=BARE, stdin=None)
         assert done.returncode == 0, done.stderr
-        build(shop, "-t", name, "--build-arg", f"RUNTIME_IMAGE={name}-base")
+        backend = rendered(deploy="kubernetes").backend
+        given = ["--build-arg", f"RELEASE={runtime}", "--build-arg", f"BASE={name}-base"]
+        build(
+            shop, "-t", name, "-f", str(backend / "Dockerfile.distroless"), *given, backend=backend
+        )
         assert int(shop.engine.images.get(name).attrs["Config"]["User"]) > 0
         for program in ("sh", "/bin/sh", "bash", "pip", "apt-get", "dpkg"):
             assert shop.execute("docker", "run", "--rm", name, program).returncode == 127
@@ -292,9 +304,10 @@ def test_linters_have_nothing_to_say(
     answers: dict[str, str], service: Callable[..., Service]
 ) -> None:
     shop = service(**answers)
-    dockerfile = str(shop.project.backend / "Dockerfile")
+    dockerfiles = [str(path) for path in shop.project.backend.glob("Dockerfile*")]
+    assert len(dockerfiles) == 1 + ("deploy" in answers)
     for words in (
-        [str(TOOLS / "hadolint"), dockerfile],
+        [str(TOOLS / "hadolint"), *dockerfiles],
         ["docker", "compose", "config", "--quiet"],
         ["docker", "compose", "--profile", "*", "config", "--quiet"],
     ):

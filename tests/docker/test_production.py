@@ -1,9 +1,16 @@
-"""compose.production.yaml, booted once: each line of its hardening is looked at from the inside."""
+"""compose.production.yaml, booted once: each line of its hardening is looked at from the inside.
+
+BACKUP_ROWS=10000000 scripts/test tests/docker/test_production.py -k round_trip -n 0 -s takes ten
+million rows.
+"""
 
 import json
+import os
+import re
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.request import HTTPRedirectHandler, Request, build_opener, urlopen
 
@@ -20,6 +27,29 @@ PASSWORDS = {
     "application": "`id` $HOME é/@:?#",
     "read_only": " spaces ",
 }
+ROWS = int(os.environ.get("BACKUP_ROWS", "10000"))
+DATA = f"""
+CREATE ROLE reader NOLOGIN;
+CREATE EXTENSION pg_trgm;
+CREATE TYPE mood AS ENUM ('sad', 'ok');
+CREATE TABLE goods (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, feels mood);
+INSERT INTO goods (name, feels) SELECT md5(n::text), 'ok' FROM generate_series(1, {ROWS}) n;
+CREATE INDEX ON goods USING gin (name gin_trgm_ops);
+GRANT SELECT ON goods TO reader;
+CREATE VIEW totals AS SELECT feels, count(*) FROM goods GROUP BY feels;
+ALTER VIEW totals OWNER TO reader;
+SELECT lo_from_bytea(4711, decode(repeat('00ff', 100000), 'hex'));
+"""  # noqa: S608
+FACTS = (
+    "SELECT count(*), sum(hashtext(goods::text)::bigint) FROM goods",
+    "SELECT last_value FROM goods_id_seq",
+    "SELECT md5(lo_get(4711))",
+    "SELECT extname, extversion FROM pg_extension ORDER BY 1",
+    "SELECT relname, relowner::regrole::text, relacl::text FROM pg_class"
+    " WHERE relnamespace = 'public'::regnamespace ORDER BY 1",
+    "SELECT version_num FROM alembic_version",
+    "SELECT revision, role FROM alembic_history",
+)
 LOOK = r"""
 import json, os, pathlib, socket
 def attempt(action):
@@ -110,10 +140,17 @@ def health(shop: Service) -> int:
         return int(response.status)
 
 
-def psql(shop: Service, statement: str) -> str:
+def psql(shop: Service, statement: str, database: str = "") -> str:
     """By the administrator, in the server's container."""
-    name = shop.database
-    return inside(shop, "postgres", "psql", "-XAt", "-U", "postgres", "-d", name, "-c", statement)
+    words = ["psql", "-XAt", "-U", "postgres", "-d", database or shop.database, "-c", statement]
+    return inside(shop, "postgres", *words)
+
+
+def facts(shop: Service, database: str = "") -> list[str]:
+    """What a copy must have too."""
+    found = [psql(shop, statement, database) for statement in FACTS]
+    assert all(found)
+    return found
 
 
 def test_the_application_has_no_right_that_it_does_not_need(shop: Service) -> None:
@@ -133,12 +170,13 @@ def test_the_application_has_no_right_that_it_does_not_need(shop: Service) -> No
         assert password not in found["environment"]
 
 
-@pytest.mark.parametrize("service", ["api", "migrate", "postgres"])
+@pytest.mark.parametrize("service", ["api", "migrate", "postgres", "backup-first"])
 def test_every_container_is_confined(shop: Service, service: str) -> None:
     config = host_config(shop, service)
     assert config["ReadonlyRootfs"]
     assert config["CapDrop"] == ["ALL"]
-    assert not config["CapAdd"]
+    becomes_owner = ["KILL", "SETGID", "SETUID"] if service == "backup-first" else []
+    assert [it.removeprefix("CAP_") for it in config["CapAdd"] or []] == becomes_owner
     assert config["SecurityOpt"] == ["no-new-privileges:true"]
     assert not config["Privileged"]
     assert 0 < config["PidsLimit"] <= 1024
@@ -147,12 +185,19 @@ def test_every_container_is_confined(shop: Service, service: str) -> None:
     assert config["IpcMode"] == "private"
     assert config["Init"]
     assert config["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "5"}
-    restart = {"api": "unless-stopped", "postgres": "unless-stopped", "migrate": "no"}
-    assert config["RestartPolicy"]["Name"] == restart[service]
+    stays = service in {"api", "postgres"}
+    assert config["RestartPolicy"]["Name"] == ("unless-stopped" if stays else "no")
     mounts = shop.container(service).attrs["Mounts"]
     bound = {mount["Destination"]: mount["RW"] for mount in mounts if mount["Type"] == "bind"}
-    secret = {"api": {"application"}, "migrate": {"owner"}, "postgres": PASSWORDS.keys()}[service]
+    secret = {
+        "api": {"application"},
+        "migrate": {"owner"},
+        "postgres": PASSWORDS.keys(),
+        "backup-first": {"postgres"},
+    }[service]
     expected = {f"/run/secrets/{name}_password": False for name in secret}
+    if service == "backup-first":
+        expected["/srv/backups"] = True
     if service == "postgres":
         expected["/docker-entrypoint-initdb.d/roles.sql"] = False
     assert bound == expected
@@ -251,11 +296,83 @@ def test_it_comes_back_by_itself(shop: Service) -> None:
         time.sleep(0.2)
 
 
+def test_a_round_trip_keeps_data_owners_privileges_extensions_and_large_objects(
+    shop: Service, record_property: Callable[[str, object], None]
+) -> None:
+    folder = shop.path / "backups"
+    was = folder.stat()
+    os.chown(folder, 1000, 1001)
+    psql(shop, DATA)
+    backup = shop.compose("run", "--rm", "backup", "first").stdout
+    assert re.fullmatch(r"backups/first\.dump: \S+, \d+ s\n", backup)
+    info = (folder / "first.dump").stat()
+    assert (info.st_uid, info.st_gid, info.st_mode & 0o777) == (1000, 1001, 0o600)
+    restore = shop.compose("run", "--rm", "restore", "backups/first.dump").stdout
+    told = re.fullmatch(r"database (\w+): (\d+ [kMG]B), \d+ s\n", restore)
+    assert told
+    assert told[1].startswith(f"{shop.database}_2")
+    assert facts(shop, told[1]) == facts(shop)
+    record_property("line", f"backup of {ROWS:,} rows: {' '.join((backup + restore).split())}")
+    os.chown(folder, was.st_uid, was.st_gid)
+
+
+def test_nothing_is_overwritten(shop: Service) -> None:
+    mine = shop.write("backups/mine.dump", "mine")
+    done = shop.compose("run", "--rm", "backup", "mine", status=2)
+    assert "Error: backups/mine.dump exists" in done.stderr
+    assert mine.read_text() == "mine"
+    before = psql(shop, "SELECT count(*) FROM pg_class")
+    done = shop.compose("run", "--rm", "restore", "backups/mine.dump", shop.database, status=1)
+    assert f'database "{shop.database}" already exists' in done.stderr
+    assert psql(shop, "SELECT count(*) FROM pg_class") == before
+    done = shop.compose("run", "--rm", "restore", "backups/other.dump", status=2)
+    assert "Error: no file backups/other.dump" in done.stderr
+    mine.unlink()
+
+
+def test_a_restore_that_fails_leaves_no_database(shop: Service) -> None:
+    broken = shop.write("backups/broken.dump", "PGDMP nonsense")
+    done = shop.compose("run", "--rm", "restore", "backups/broken.dump", "broken", status=1)
+    assert "pg_restore: error" in done.stderr
+    assert psql(shop, "SELECT 1 FROM pg_database WHERE datname = 'broken'") == ""
+    broken.unlink()
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "the server"])
+def test_a_backup_that_is_cut_off_leaves_nothing(shop: Service, number: str) -> None:
+    """While it waits for a table."""
+    waits = "application_name = 'pg_dump' AND wait_event_type = 'Lock'"
+    end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE "
+    psql(shop, "CREATE TABLE locked ()")
+    hold = "BEGIN; LOCK locked; SELECT pg_sleep(600)"
+    with ThreadPoolExecutor() as pool:
+        pool.submit(psql, shop, hold)
+        while "locked" not in psql(shop, "SELECT relation::regclass FROM pg_locks"):
+            time.sleep(0.1)
+        run = pool.submit(
+            shop.compose, "run", "--rm", "--name", shop.name, "backup", "cut", status=None
+        )
+        while psql(shop, f"SELECT count(*) FROM pg_stat_activity WHERE {waits}") == "0\n":  # noqa: S608
+            assert not run.done(), run.result()
+            time.sleep(0.1)
+        if number == "the server":
+            psql(shop, end + waits)
+        else:
+            shop.engine.containers.get(shop.name).kill(number)
+        assert run.result().returncode
+        assert [it.name for it in (shop.path / "backups").iterdir() if "cut" in it.name] == []
+        psql(shop, f"{end} query = '{hold}'")
+    shop.compose("run", "--rm", "backup", "cut")
+    (shop.path / "backups" / "cut.dump").unlink()
+    psql(shop, "DROP TABLE locked")
+
+
 def test_the_next_release_and_a_restore_are_as_the_guide_says(shop: Service) -> None:
     psql(shop, "CREATE TABLE kept AS SELECT 1")
     upgrade = 'op.execute("CREATE TABLE items (id int)")'
     write_revision(shop.project.backend, "next", "baseline", upgrade)
     backups = shop.path / "backups"
+    (backups / "first.dump").unlink()
     obstacle = backups / "before-1.0.1.dump.part"
     obstacle.mkdir()
     refused = shop.compose("run", "--rm", "migrate", env={"VERSION": "1.0.1"}, status=None)

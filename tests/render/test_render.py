@@ -408,6 +408,41 @@ def test_no_file_of_the_template_is_ignored_by_git() -> None:
     }
 
 
+# What only a project with a deployment has, but for what git ignores after a change of mind.
+DEPLOYMENT = re.compile(rb"\bbackups/|DEPLOY|roles\.sql|distroless|\bsecrets:|compose\.production")
+
+
+@pytest.mark.parametrize("api", ["none", "fastapi"])
+def test_without_a_deployment_a_project_has_nothing_of_one(rendered: Render, api: str) -> None:
+    """Not a file, a service, a stage of an image, or a line."""
+    plain = rendered(api=api).files()
+    told = [
+        f"{path}: {line.decode()}"
+        for path, text in plain.items()
+        for line in text.splitlines()
+        if DEPLOYMENT.search(line) and path != ".gitignore"
+    ]
+    assert told == []
+    compose = plain["docker-compose.yml"].decode()
+    services = {"postgres", "test-postgres", "migrate", "test", "dev"}
+    services |= {"api"} if api == "fastapi" else set()
+    assert set(yaml.safe_load(compose)["services"]) == services
+    stages = re.findall(r"(?m)^FROM .* AS (.*)$", plain["backend/Dockerfile"].decode())
+    assert stages == [
+        "base",
+        *("dependencies", "development-dependencies", "development", "runtime"),
+    ]
+    # With one, each file has what it has without, and at most the two mounts of roles.sql more.
+    for deploy in ("compose", "kubernetes"):
+        more = rendered(api=api, deploy=deploy).files()
+        changed = {path for path, text in plain.items() if more.get(path) != text}
+        assert changed == {".copier-answers.yml", "docker-compose.yml"}
+        added = set(more["docker-compose.yml"].splitlines()) - set(compose.encode().splitlines())
+        assert len(added) == 2
+        assert all(b"/database" in line for line in added)
+        assert len(more) > len(plain)
+
+
 def test_no_jinja_is_left_over(rendered: Render) -> None:
     options = [{}, {"api": "fastapi", "deploy": "compose"}, {"deploy": "kubernetes", "extras": ALL}]
     for backend_dir, more in product(SHAPES, options):
