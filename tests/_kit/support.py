@@ -6,6 +6,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import cycle
@@ -126,6 +127,14 @@ def is_free(port: int) -> bool:
     """Whether nothing listens there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for it, however busy the machine is; what never comes is a failure."""
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
 
 
 NewDatabase = Callable[[], URL]

@@ -17,8 +17,8 @@ from typing import Any, Self
 import psycopg2
 from sqlalchemy import URL
 
-from tests._kit.support import free_port
-from tests.migrate.service import Done, Service
+from tests._kit.support import execute, free_port, until
+from tests.migrate.service import Done, Running, Service
 
 ROWS = 1000
 
@@ -80,7 +80,7 @@ DATA = (
     " FROM people p JOIN towns t ON t.id = p.town_id"
 )
 
-MENDING = {"MIGRATION_CONNECT_WAIT": "30", "MIGRATION_LOCK_WAIT": "30"}
+MENDING = {"MIGRATION_CONNECT_WAIT": "120", "MIGRATION_LOCK_WAIT": "120"}
 
 
 def prepare(service: Service) -> None:
@@ -154,7 +154,7 @@ def disturb(
     """Run with a fault at a moment (0 to 1 of an undisturbed run); one more run mends all."""
     empty(service)
     began = time.monotonic()
-    running = service.start(MIGRATION_CONNECT_WAIT="30")
+    running = service.start(MIGRATION_CONNECT_WAIT="120")
     time.sleep(moment * expected.seconds)
     fault(running)
     cut = running.wait()
@@ -206,6 +206,7 @@ class KeptServer:
         self.data = self._folder / "pgdata"
         self._port = free_port()
         self._manager: Any = None
+        self._probes = 0
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -235,9 +236,12 @@ class KeptServer:
 
     def allow(self, rules: str) -> None:
         """Put other rules into pg_hba.conf."""
-        (self.data / "pg_hba.conf").write_text(rules)
+        self._probes += 1
+        probe = self.url.set(username=f"probe_{self._probes}")  # let in by name, and there is none
+        first = f"host all {probe.username} {probe.host}/32 trust\n"
+        (self.data / "pg_hba.conf").write_text(first + rules)
         self.send(signal.SIGHUP)
-        time.sleep(0.2)  # until the postmaster has read them
+        until(lambda: f'role "{probe.username}" does not exist' in refusal(probe))
 
     def send(self, number: int) -> None:
         """Send a signal to the postmaster."""
@@ -252,14 +256,20 @@ class KeptServer:
         self.start()
 
 
-def kill_backend(url: URL) -> None:
+def refusal(url: URL) -> str:
+    """Why the server does not let one in."""
+    try:
+        psycopg2.connect(url.render_as_string(hide_password=False)).close()
+    except psycopg2.OperationalError as error:
+        return str(error)
+    return ""
+
+
+def kill_backend(url: URL, running: Running) -> None:
     """SIGKILL the server process of the migration: the server ends all sessions and recovers."""
-    connection = psycopg2.connect(url.render_as_string(hide_password=False))
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'migrate'")
-        pids = [row[0] for row in cursor.fetchall()]
-    connection.close()
-    for pid in pids[:1]:
+    of_it = "SELECT pid FROM pg_stat_activity WHERE application_name = 'migrate'"
+    until(lambda: execute(url, of_it) or not running.is_running())
+    for (pid,) in execute(url, of_it)[:1]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

@@ -15,12 +15,13 @@ from itertools import count
 from typing import Any
 
 from tests._kit.revision import write_revision
-from tests._kit.support import free_port
+from tests._kit.support import free_port, until
 from tests.migrate.service import Service
 
-RATE = int(os.environ.get("ROLLING_RATE", "200"))  # requests a second
-CLIENTS = 100  # of which each waits for its answer before it asks again
-PATIENCE = 60  # seconds that a client waits for its answer
+ALL = os.environ.get("ROLLING") == "all"
+RATE = int(os.environ.get("ROLLING_RATE", "200" if ALL else "50"))  # requests a second
+CLIENTS = RATE // 2  # of which each waits for its answer before it asks again
+PATIENCE = 300  # seconds that a client waits for its answer, and we for anything else
 SETTLE = RATE // 2  # requests from one event to the next
 ROUTES = '''
 """What the test asks for."""
@@ -137,11 +138,8 @@ class Load:
     def add(self, instance: Instance) -> None:
         """Send requests there too, once its readiness probe says so."""
         self.instances.append(instance)
-        deadline = time.monotonic() + 60
-        while not instance.is_ready:
-            assert instance.process.poll() is None, "it ended"
-            assert time.monotonic() < deadline, "it is not ready"
-            time.sleep(0.05)
+        until(lambda: instance.is_ready or instance.process.poll() is not None)
+        assert instance.process.poll() is None, "it ended"
 
     def _probe(self) -> None:
         """As Kubernetes does, which gives up on an instance after some failures in a row."""
@@ -180,10 +178,8 @@ class Load:
 
     def settle(self) -> None:
         """Let clients ask for a while."""
-        deadline, until = time.monotonic() + 60, self.begun + SETTLE  # not those that wait now
-        while self.ended.total() < until:
-            assert time.monotonic() < deadline, self.ended
-            time.sleep(0.05)
+        enough = self.begun + SETTLE  # not those that wait now
+        until(lambda: self.ended.total() >= enough)
 
     @property
     def failed(self) -> dict[str, int]:
@@ -249,10 +245,9 @@ def leave(load: Load, instance: Instance) -> None:
     """As Kubernetes does: no new requests, the end of those that are open, SIGTERM."""
     instance.is_leaving = True
     load.settle()
-    while instance.open:
-        time.sleep(0.05)
+    until(lambda: not instance.open)
     instance.process.send_signal(signal.SIGTERM)
-    assert instance.process.wait(20) in {0, -signal.SIGTERM}
+    assert instance.process.wait(PATIENCE) in {0, -signal.SIGTERM}
     load.instances.remove(instance)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import URL
 
 from tests._kit.forks import Forks, forks
 from tests._kit.revision import write_revision
-from tests._kit.support import PROGRAMS, environment, execute
+from tests._kit.support import PROGRAMS, environment, execute, until
 
 _numbers = count()
 
@@ -53,7 +53,12 @@ class Running:
         path = self.output.with_suffix(".err")
         return path.read_text() if path.exists() else ""
 
-    def wait(self, timeout: float = 60) -> Done:
+    def says(self, words: str, times: int = 1) -> None:
+        """Wait until it has said that; a failure if it ends before."""
+        until(lambda: self.stderr().count(words) >= times or not self.is_running())
+        assert self.stderr().count(words) >= times, self.wait()
+
+    def wait(self, timeout: float = 300) -> Done:
         """How it ended; a hang is a failure."""
         code = self.forks.wait(self.pid, timeout)
         if code is None:
@@ -119,7 +124,7 @@ class Service:
     def run(self, *words: str, program: str = "app.migrate", **variables: str) -> Done:
         """The same, to its end."""
         process = self.process(*words, program=program, **variables)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         return Done(process.returncode, out, err)
 
     def python(self, code: str, **variables: str) -> Done:
@@ -129,6 +134,10 @@ class Service:
     def sql(self, statement: str, *parameters: object) -> list[Any]:
         """One statement, committed."""
         return execute(self.url, statement, *parameters)
+
+    def until(self, query: str) -> None:
+        """Wait until it has a row."""
+        until(lambda: self.sql(query))
 
     def version(self) -> list[str]:
         """The rows of alembic_version; none where there is no such table."""

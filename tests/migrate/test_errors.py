@@ -10,8 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +20,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests._kit.forks import forks
-from tests._kit.support import execute, free_port, template_module
+from tests._kit.support import execute, free_port, template_module, until
 from tests.migrate.faults import KeptServer, empty
 from tests.migrate.service import Done, Service, copy
 from tests.migrate.situations import (
@@ -237,7 +236,7 @@ def test_a_server_is_waited_for_and_the_wait_is_told_once(stage: Stage) -> None:
         done = stage.service.migrate(MIGRATION_CONNECT_WAIT="1")
         assert done.stderr.count("trying again for 1 s") == 1, done
         waiting = stage.service.start(MIGRATION_CONNECT_WAIT="3600")
-        until(lambda: "trying again" in waiting.stderr())
+        waiting.says("trying again")
     done = waiting.wait()
     assert done.returncode == 0, done
     assert stage.service.version() == ["baseline"]
@@ -258,7 +257,7 @@ def test_a_connection_that_breaks_while_it_waits(guide: Guide, stage: Stage) -> 
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ="
     with connected(stage.service.url, f"SELECT pg_advisory_lock({LOCK})"):
         running = stage.service.start()
-        until(lambda: "Waiting for another migration" in running.stderr())
+        running.says("Waiting for another migration")
         execute(stage.server.url, f"{kill} 'migrate'")
         guide["the connection breaks"].check(running.wait())
     guide["the connection breaks"].follow(stage.service)
@@ -460,11 +459,3 @@ def can_connect(stage: Stage) -> bool:
     except psycopg2.OperationalError:
         return False
     return True
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for it."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -464,8 +464,9 @@ def test_the_fast_path_and_alembic_never_disagree(
                 raise AssertionError(f"GRAPH_SEED={SEED}, after {taken}:\n{error}") from None
             seen[f"{fast[0]} {fast[1]}"] += 1
     record_property("line", f"random histories: fast, and again: {dict(seen)} (GRAPH_SEED={SEED})")
-    assert seen["False True"] + seen["True True"] > WALKS
-    assert seen["False False"] > WALKS / 2
+    # Each came 15 times or more out of 50; a walk keeps to one of them, and there are ten walks.
+    assert seen["False True"] + seen["True True"] >= 3
+    assert seen["False False"] >= 3
 
 
 # --- modules of others -----------------------------------------------------------------------------
@@ -522,8 +523,7 @@ def test_a_migration_that_runs_meanwhile_is_waited_for(proven: Service) -> None:
         cursor.execute("SELECT pg_advisory_lock(%s)", [key])
         holder.commit()
         running = proven.start(MIGRATION_LOCK_WAIT="20")
-        while "Waiting for another migration" not in running.stderr():
-            assert running.is_running(), running.wait()
+        running.says("Waiting for another migration")
         cursor.execute("DROP TABLE one; UPDATE alembic_version SET version_num = 'baseline'")
         holder.commit()
     holder.close()

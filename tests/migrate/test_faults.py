@@ -29,6 +29,9 @@ from tests.migrate.table import Guide
 
 Note = Callable[[str, object], None]
 SEED = int(os.environ.get("FAULT_SEED") or secrets.randbelow(10**6))
+# Of ten moments eight or nine hit a run, and five to seven one whose server dies. Where a run is
+# quicker than the one that was measured, the next moments come sooner: three in a row do not miss.
+ENOUGH = 0.2
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def test_a_migration_cut_off_at_any_moment_is_mended_by_the_next(
         )
     print(signal.Signals(number).name, report)
     record_property("line", report.line(f"a migration gets {signal.Signals(number).name}"))
-    assert report.codes[code] >= 0.4 * len(report.moments), report
+    assert report.codes[code] >= ENOUGH * len(report.moments), report
 
 
 def test_a_server_that_dies_at_any_moment_takes_nothing_with_it(
@@ -73,9 +76,9 @@ def test_a_server_that_dies_at_any_moment_takes_nothing_with_it(
         expected.seconds *= 2  # after a crash the caches are cold
         report = Report(SEED)
 
-        def fault(moment_number: int, _: Running) -> None:
+        def fault(moment_number: int, running: Running) -> None:
             if moment_number % 5:
-                kill_backend(server.url)
+                kill_backend(server.url, running)
             else:
                 server.restart((signal.SIGKILL, signal.SIGQUIT, signal.SIGINT)[moment_number % 3])
 
@@ -92,7 +95,7 @@ def test_a_server_that_dies_at_any_moment_takes_nothing_with_it(
             )
         print("server", report)
         record_property("line", report.line("a server dies"))
-        assert report.codes[4] >= 0.4 * len(report.moments), report
+        assert report.codes[4] >= ENOUGH * len(report.moments), report
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -103,16 +106,16 @@ def test_a_signal_ends_the_running_statement_at_once(
     service.add("kept", 'op.execute("CREATE TABLE kept ()")')
     service.add("slow", 'op.execute("SELECT pg_sleep(600)")')
     process = service.process()
-    wait_for(service, "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'")
+    service.until("SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'")
     start = time.monotonic()
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     print(f"{signal.Signals(number).name}: ended after {time.monotonic() - start:.3f} s")
     assert process.returncode == code, err
     row.check(Done(code, out, err))
     assert "run the same command again" in err
     running = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'"
-    wait_for(service, running.replace("count(*)", "1") + " HAVING count(*) = 0")
+    service.until(running.replace("count(*)", "1") + " HAVING count(*) = 0")
     assert service.version() == ["kept"]
 
 
@@ -123,7 +126,7 @@ def test_a_signal_ends_a_migration_whose_server_hangs(service: Service, all_of_i
     service.add("slow", 'op.execute("SELECT pg_sleep(600)")')
     running = service.start()
     of_it = "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'"
-    wait_for(service, of_it)
+    service.until(of_it)
     [[backend]] = service.sql(of_it)
     postmaster = int(Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()[1])
     stopped = [postmaster, backend] if all_of_it else [backend]
@@ -131,13 +134,13 @@ def test_a_signal_ends_a_migration_whose_server_hangs(service: Service, all_of_i
         os.kill(pid, signal.SIGSTOP)
     try:
         running.kill(signal.SIGTERM)
-        done = running.wait(30)
+        done = running.wait()
     finally:
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
     assert (done.returncode, done.stderr.count("Error: interrupted")) == (143, 1), done
     assert "Traceback" not in done.stderr
-    wait_for(service, of_it.replace("pid", "1", 1) + " HAVING count(*) = 0")
+    service.until(of_it.replace("pid", "1", 1) + " HAVING count(*) = 0")
     assert service.version() == ["kept"]
 
 
@@ -164,9 +167,9 @@ def test_a_signal_counts_where_python_loses_it_or_its_number(
 ) -> None:
     service.add("asleep", f"{code}\n{then}")
     process = service.process()
-    wait_for(service, "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT 42'")
+    service.until("SELECT pid FROM pg_stat_activity WHERE query = 'SELECT 42'")
     process.terminate()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 143, err
     assert err.count("Error: interrupted") == 1
     assert "Traceback" not in err
@@ -179,9 +182,9 @@ def test_a_signal_is_heard_while_waiting_for_the_lock_and_for_the_server(
     with holder, holder.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [int.from_bytes(b"alembic", "big")])
     waiting = service.start()
-    _until(lambda: "Waiting for another migration" in waiting.stderr())
+    waiting.says("Waiting for another migration")
     waiting.kill(signal.SIGTERM)
-    done = waiting.wait(30)
+    done = waiting.wait()
     assert (done.returncode, done.stderr.count("Error:")) == (143, 1), done
     holder.close()
 
@@ -192,7 +195,7 @@ def test_a_signal_is_heard_while_waiting_for_the_lock_and_for_the_server(
         )
         accepted, _ = silent.accept()
         waiting.kill(signal.SIGTERM)
-        done = waiting.wait(30)
+        done = waiting.wait()
         accepted.close()
     assert (done.returncode, done.stderr.count("Error:")) == (143, 1), done
 
@@ -203,11 +206,11 @@ def test_a_killed_migrations_locks_are_free_for_the_next(service: Service, guide
     service.migrate()
     path = service.add("slow", 'op.execute("LOCK TABLE t")\nop.execute("SELECT pg_sleep(600)")')
     running = service.start()
-    wait_for(service, "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'")
+    service.until("SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'")
     running.kill(signal.SIGKILL)
     start = time.monotonic()
     row.check(running.wait())
-    service.variables["MIGRATION_LOCK_WAIT"] = "20"
+    service.variables["MIGRATION_LOCK_WAIT"] = "120"
     # Without the server's check of its client the statement would last ten minutes.
     path.write_text(path.read_text().replace("pg_sleep(600)", "1"))
     row.follow(service)
@@ -248,17 +251,17 @@ def test_a_commit_that_waits_for_a_standby_is_not_said_to_be_cancelled(
         service.sql("ALTER ROLE ALL SET synchronous_commit = on")
         service.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         service.sql("SELECT pg_reload_conf()")
-        wait_for(service, "SELECT 1 WHERE current_setting('synchronous_standby_names') = 'nobody'")
+        service.until("SELECT 1 WHERE current_setting('synchronous_standby_names') = 'nobody'")
         running = service.start()
-        wait_for(service, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        service.until("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
         running.kill(signal.SIGTERM)
-        done = running.wait(30)
+        done = running.wait()
         assert done.returncode == 143, done
         assert "cancelled" not in done.stderr
         assert "the server rolls back what was not committed" in done.stderr
         service.sql("ALTER SYSTEM RESET ALL")
         service.sql("SELECT pg_reload_conf()")
-        done = service.migrate(MIGRATION_LOCK_WAIT="30")
+        done = service.migrate(MIGRATION_LOCK_WAIT="120")
         assert (done.returncode, service.version()) == (0, ["one"]), done
         assert "-> one" not in done.stderr, "it was committed"
 
@@ -292,18 +295,6 @@ def test_a_signal_counts_where_nobody_reads_the_output(service: Service) -> None
         assert process.stdout
         process.stdout.read(1)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(300) == 130
         assert process.stderr
         assert "Error: interrupted" in process.stderr.read()
-
-
-def wait_for(service: Service, query: str) -> None:
-    """Until it has a row."""
-    _until(lambda: bool(service.sql(query)))
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

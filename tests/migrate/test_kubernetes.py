@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -77,7 +76,7 @@ def test_what_passes_by_itself_is_tried_again(service: Service, job: dict[str, A
 
         def locked_out(number: int) -> Done:
             if number:
-                other.close()
+                other.cursor().execute("SELECT pg_advisory_unlock_all()")
             return service.migrate(MIGRATION_LOCK_WAIT="0.1")
 
         assert play(job, locked_out) == ("Complete", [3, 0])
@@ -88,15 +87,12 @@ def test_what_is_interrupted_is_run_again(
     service: Service, job: dict[str, Any], number: signal.Signals
 ) -> None:
     """A pod that is evicted, or killed for its memory."""
-    service.add("slow", 'op.execute("SELECT pg_sleep(2)")')
+    service.add("slow", "import os\nop.execute(f'SELECT pg_sleep({os.environ[\"SECONDS\"]})')")
 
     def interrupted(attempt: int) -> Done:
-        running = service.start()
+        running = service.start(SECONDS="0" if attempt else "600")
         if not attempt:
-            sleeps = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-            while not service.sql(sleeps):
-                assert running.is_running(), running.wait()
-                time.sleep(0.02)
+            service.until("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
             running.kill(number)
         return running.wait()
 

@@ -153,13 +153,18 @@ from app.migrate.errors import MigrationError
 
 urls = [make_url(text).set(drivername="postgresql+psycopg2") for text in sys.argv[1:]]
 holder = psycopg2.connect(sys.argv[1])
+holder.autocommit = True
 holder.cursor().execute("SELECT pg_advisory_lock(%s)", [int.from_bytes(b"alembic", "big")])
 configs = [config(), config()]
 for one, url in zip(configs, urls):
     one.attributes["url"] = url
 thread = threading.Thread(target=command.upgrade, args=[configs[0], "head"])
 thread.start()
-time.sleep(1)
+cursor, sessions = holder.cursor(), []
+while not any("pg_try_advisory_lock" in str(it) for it in sessions):
+    time.sleep(0.02)
+    cursor.execute("TABLE pg_stat_activity")
+    sessions = cursor.fetchall()
 for call in ("upgrade", "current", "upgrade"):
     try:
         getattr(command, call)(configs[1], *["head"][: call == "upgrade"])

@@ -1,12 +1,12 @@
 """One migrator at a time: replicas that start together, and what the others are told."""
 
-import time
 from collections.abc import Callable
 
 import psycopg2
 import pytest
 from sqlalchemy import URL
 
+from tests._kit.support import until
 from tests.migrate.service import Running, Service
 from tests.migrate.table import Guide
 
@@ -58,10 +58,7 @@ def test_ten_replicas_take_each_step_once(
     with holder.cursor() as cursor:  # until half of them are there, however slowly they start
         cursor.execute("SELECT pg_advisory_lock(%s)", [int.from_bytes(b"alembic", "big")])
     replicas = [service.start() for _ in range(REPLICAS)]
-    deadline = time.monotonic() + 30
-    while sum(map(_waits, replicas)) < REPLICAS / 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: sum(map(_waits, replicas)) >= REPLICAS / 2)
     holder.close()
     ended = [replica.wait() for replica in replicas]
     assert [done.returncode for done in ended] == [0] * REPLICAS, "\n".join(map(str, ended))
@@ -84,9 +81,9 @@ def _waits(replica: Running) -> bool:
 
 def test_the_wait_for_the_lock_ends_and_names_the_holder(service: Service, guide: Guide) -> None:
     row = guide["another migration runs"]
-    service.add("slow", 'op.execute("SELECT pg_sleep(30)")')
+    service.add("slow", 'op.execute("SELECT pg_sleep(600)")')
     holder = service.start()
-    _until(service, "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
+    service.until("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
     (pid,) = service.sql("SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")[0]
     locked_out = service.migrate(MIGRATION_LOCK_WAIT="1")
     row.check(locked_out)
@@ -95,7 +92,7 @@ def test_the_wait_for_the_lock_ends_and_names_the_holder(service: Service, guide
         locked_out.stderr.partition("Error:")[2],
     ):
         assert f"pid {pid} (migrate), since " in stderr, locked_out
-        assert "SELECT pg_sleep(30)" in stderr
+        assert "SELECT pg_sleep(600)" in stderr
     assert "Next:  wait for it, then run the same command again" in locked_out.stderr
     for words in (["current"], ["history"], ["check"], ["heads"], ["log"]):
         # A wait of five minutes for the lock would end this test by its own limit.
@@ -113,9 +110,9 @@ def test_the_wait_for_the_lock_ends_and_names_the_holder(service: Service, guide
 def test_migrations_of_two_databases_do_not_wait_for_each_other(
     service: Service, own_server: URL
 ) -> None:
-    service.add("slow", 'op.execute("SELECT pg_sleep(30)")')
+    service.add("slow", 'op.execute("SELECT pg_sleep(600)")')
     holder = service.start()
-    _until(service, "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
+    service.until("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
     service.sql('CREATE DATABASE "another" TEMPLATE template0')
     try:
         other = own_server.set(database="another").render_as_string(hide_password=False)
@@ -127,10 +124,3 @@ def test_migrations_of_two_databases_do_not_wait_for_each_other(
         holder.kill(15)
         holder.wait()
         service.sql('DROP DATABASE "another" WITH (FORCE)')
-
-
-def _until(service: Service, query: str) -> None:
-    deadline = time.monotonic() + 30
-    while not service.sql(query):
-        assert time.monotonic() < deadline, query
-        time.sleep(0.02)

@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 from sqlalchemy import URL
 
+from tests._kit.support import until
 from tests.migrate.service import Service
 from tests.migrate.table import Guide
 
@@ -67,18 +68,19 @@ def test_readers_go_on_while_an_alter_waits_behind_a_long_transaction(
     service.add("items", ITEMS)
     assert service.migrate().returncode == 0
     service.add("size", ADD)
-    blocked_for = 4.0
     with transaction(service.url, "SELECT count(*) FROM items") as blocker:
         reader = Reader(service.url)
         reader.start()
         try:
-            start = time.monotonic()
-            running = service.start(MIGRATION_LOCK_TIMEOUT="0.2", MIGRATION_RETRY_WAIT="60")
-            time.sleep(blocked_for)
-            assert running.is_running()
+            running = service.start(MIGRATION_LOCK_TIMEOUT="0.2", MIGRATION_RETRY_WAIT="600")
+            for tries in (1, 3):
+                running.says("trying again for", tries)
+                # Without the timeout no read would end before the blocker does.
+                enough = len(reader.reads) + 50
+                until(lambda enough=enough: len(reader.reads) > enough)  # type: ignore[misc]
+            assert running.is_running(), running.wait()
             blocker.commit()
             done = running.wait()
-            seconds = time.monotonic() - start
         finally:
             reader.stop()
     assert done.returncode == 0, done
@@ -88,14 +90,9 @@ def test_readers_go_on_while_an_alter_waits_behind_a_long_transaction(
     tries = done.stderr.count("trying again for")
     record_property(
         "line",
-        f"a reader while an ALTER TABLE waits: blocked for {blocked_for} s, "
-        f"migrated after {seconds:.1f} s, {tries} tries; "
+        f"a reader while an ALTER TABLE waits: {tries} tries; "
         f"{len(reader.reads)} reads, median {median * 1000:.1f} ms, worst {worst * 1000:.0f} ms",
     )
-    assert tries >= 2, done
-    # Without the timeout one read lasts as long as the blocker, and no other comes in between.
-    assert worst < blocked_for / 4
-    assert len(reader.reads) > 100
 
 
 def test_when_the_retries_run_out_the_blocker_is_named(service: Service, guide: Guide) -> None:
@@ -104,7 +101,7 @@ def test_when_the_retries_run_out_the_blocker_is_named(service: Service, guide: 
     service.add("kept", 'op.execute("CREATE TABLE kept ()")')
     assert service.migrate("upgrade", "items").returncode == 0
     path = service.add("size", ADD)
-    waits = {"MIGRATION_LOCK_TIMEOUT": "0.3", "MIGRATION_RETRY_WAIT": "1.5"}
+    waits = {"MIGRATION_LOCK_TIMEOUT": "1", "MIGRATION_RETRY_WAIT": "1.5"}  # another session looks
     with transaction(service.url, "SELECT count(*) FROM items /* monthly */") as blocker:
         done = service.migrate(**waits)
         pid = blocker.info.backend_pid
@@ -126,17 +123,21 @@ def test_a_deadlock_is_tried_again(service: Service) -> None:
         "two",
         """
         op.execute("LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
-        op.execute("SELECT pg_sleep(0.3)")
+        blocker_has, nobody_waits = (
+            f"SELECT 1 FROM pg_locks WHERE {which}"
+            for which in ("relation = 'other'::regclass", "NOT granted HAVING count(*) = 0")
+        )
+        while all(op.get_bind().exec_driver_sql(it).all() for it in (blocker_has, nobody_waits)):
+            time.sleep(0.02)
         op.execute("LOCK TABLE other IN ACCESS EXCLUSIVE MODE")
         """,
     )
     with transaction(service.url, "SET deadlock_timeout = '10min'; LOCK TABLE other") as blocker:
         running = service.start(MIGRATION_LOCK_TIMEOUT="0")
         with blocker.cursor() as cursor:
-            until(
-                service,
+            service.until(
                 "SELECT 1 FROM pg_locks WHERE relation = 'items'::regclass"
-                " AND mode = 'AccessExclusiveLock' AND granted",
+                " AND mode = 'AccessExclusiveLock' AND granted"
             )
             cursor.execute("LOCK TABLE items")  # the migration is the one that finds the deadlock
         blocker.commit()
@@ -159,9 +160,7 @@ def test_only_a_fixed_destination_is_tried_again_after_progress(
     with transaction(service.url, "SELECT count(*) FROM items") as blocker:
         running = service.start("upgrade", words, MIGRATION_LOCK_TIMEOUT="0.2")
         if words != "+2":
-            while "trying again" not in running.stderr():
-                assert running.is_running()
-                time.sleep(0.02)
+            running.says("trying again")
             blocker.commit()
         done = running.wait()
     assert done.returncode == (9 if words == "+2" else 0), done
@@ -289,14 +288,6 @@ def test_an_unvalidated_constraint_is_named_unless_it_says_why(
     assert service.migrate().returncode == 0
 
 
-def until(service: Service, query: str) -> None:
-    """Until it has a row."""
-    deadline = time.monotonic() + 30
-    while not service.sql(query):
-        assert time.monotonic() < deadline, query
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize(
     ("words", "table"),
     [
@@ -312,9 +303,7 @@ def test_a_lock_on_what_we_read_ourselves_is_waited_for_too(
     assert service.migrate("upgrade", "items" if words[0] == "upgrade" else "head").returncode == 0
     with transaction(service.url, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE") as blocker:
         running = service.start(*words, MIGRATION_LOCK_TIMEOUT="0.2")
-        while "trying again for" not in running.stderr():
-            assert running.is_running(), running.wait()
-            time.sleep(0.02)
+        running.says("trying again for")
         blocker.commit()
     done = running.wait()
     assert done.returncode == 0, done
@@ -322,11 +311,13 @@ def test_a_lock_on_what_we_read_ourselves_is_waited_for_too(
 
 def test_what_takes_long_says_every_few_seconds_how_far_it_is(service: Service) -> None:
     slow = "CREATE FUNCTION slow(n int) RETURNS int LANGUAGE sql IMMUTABLE AS"
-    service.sql(f"{slow} 'SELECT n FROM pg_sleep(0.01)'; CREATE TABLE items AS SELECT 1 AS n")  # noqa: S608
-    service.sql("INSERT INTO items SELECT n FROM generate_series(1, 150) n")
+    service.sql(f"{slow} 'SELECT n FROM pg_sleep(0.1)'; CREATE TABLE items AS SELECT 1 AS n")  # noqa: S608
+    service.sql("INSERT INTO items SELECT n FROM generate_series(1, 6000) n")
     service.add("index", 'op.execute("CREATE INDEX ON items (slow(n))")')
     command = "import app.migrate.retry, app.migrate.cli; app.migrate.retry.REPORT = 0.2;"
-    done = service.python(f"{command} app.migrate.cli.run(['upgrade', 'head'])")
-    assert done.returncode == 0, done
-    line = r"Running for \d s, building index: scanning table, \d+ per cent: CREATE INDEX ON items"
-    assert re.search(line, done.stderr), done
+    command += "app.migrate.cli.run(['upgrade', 'head'])"
+    with service.process("-c", command, program="python") as process:
+        assert process.stderr
+        line = r"Running for \d+ s, building index: scanning table, \d+ per cent: CREATE INDEX ON"
+        assert any(re.search(line, said) for said in process.stderr)
+        process.terminate()
