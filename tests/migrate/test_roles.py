@@ -1,6 +1,7 @@
 """Two roles: one owns the schema and migrates, the application's may only work with it."""
 # ruff: noqa: S106
 
+import re
 import subprocess
 import time
 from collections.abc import Callable, Generator
@@ -251,3 +252,16 @@ def test_the_tables_of_migrations_are_those_that_a_migration_makes(
         " FROM pg_constraint WHERE conrelid::regclass::text LIKE 'alembic%' ORDER BY 1, 2"
     )
     assert two_roles.sql(columns) == other.sql(columns) != []
+
+
+def test_the_sql_of_all_revisions_runs_where_the_roles_are(two_roles: Service) -> None:
+    """Typed by an administrator, without what DEPLOY.md says to delete."""
+    two_roles.add("items", 'op.execute("CREATE TABLE items (id int)")')
+    printed = two_roles.migrate("upgrade", "head", "--sql").stdout
+    create = r"CREATE TABLE alembic_version \(.*?\);"
+    left, count = re.subn(create, "", printed, flags=re.DOTALL)
+    assert count == 1
+    execute(of_role(two_roles.url, "owner"), left)
+    two_roles.variables["MIGRATION_DATABASE_URL"] = ""
+    assert two_roles.migrate("current").stdout == "items (head)\n"
+    assert two_roles.sql("SELECT count(*) FROM items") == [(0,)]
