@@ -347,21 +347,23 @@ def test_a_backup_that_is_cut_off_leaves_nothing(shop: Service, number: str) -> 
     hold = "BEGIN; LOCK locked; SELECT pg_sleep(600)"
     with ThreadPoolExecutor() as pool:
         pool.submit(psql, shop, hold)
-        while "locked" not in psql(shop, "SELECT relation::regclass FROM pg_locks"):
-            time.sleep(0.1)
-        run = pool.submit(
-            shop.compose, "run", "--rm", "--name", shop.name, "backup", "cut", status=None
-        )
-        while psql(shop, f"SELECT count(*) FROM pg_stat_activity WHERE {waits}") == "0\n":  # noqa: S608
-            assert not run.done(), run.result()
-            time.sleep(0.1)
-        if number == "the server":
-            psql(shop, end + waits)
-        else:
-            shop.engine.containers.get(shop.name).kill(number)
-        assert run.result().returncode
-        assert [it.name for it in (shop.path / "backups").iterdir() if "cut" in it.name] == []
-        psql(shop, f"{end} query = '{hold}'")
+        try:
+            while "locked" not in psql(shop, "SELECT relation::regclass FROM pg_locks"):
+                time.sleep(0.1)
+            words = ["run", "--rm", "--name", shop.name, "backup", "cut"]
+            run = pool.submit(shop.compose, *words, status=None)
+            look = f"SELECT count(*) FROM pg_stat_activity WHERE {waits}"  # noqa: S608
+            while psql(shop, look) == "0\n":
+                assert not run.done(), run.result()
+                time.sleep(0.1)
+            if number == "the server":
+                psql(shop, end + waits)
+            else:
+                shop.engine.containers.get(shop.name).kill(number)
+            assert run.result().returncode
+        finally:
+            psql(shop, f"{end} query = '{hold}'")
+    assert [it.name for it in (shop.path / "backups").iterdir() if "cut" in it.name] == []
     shop.compose("run", "--rm", "backup", "cut")
     (shop.path / "backups" / "cut.dump").unlink()
     psql(shop, "DROP TABLE locked")
@@ -372,7 +374,7 @@ def test_the_next_release_and_a_restore_are_as_the_guide_says(shop: Service) -> 
     upgrade = 'op.execute("CREATE TABLE items (id int)")'
     write_revision(shop.project.backend, "next", "baseline", upgrade)
     backups = shop.path / "backups"
-    (backups / "first.dump").unlink()
+    (backups / "first.dump").unlink(missing_ok=True)
     obstacle = backups / "before-1.0.1.dump.part"
     obstacle.mkdir()
     refused = shop.compose("run", "--rm", "migrate", env={"VERSION": "1.0.1"}, status=None)

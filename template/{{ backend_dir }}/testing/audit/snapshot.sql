@@ -70,6 +70,8 @@ WITH ours AS (
 ), index AS (
     SELECT i.*, 'index ' || indexrelid AS id, relation.id AS table_id, own.relname AS own,
            indexrelid::regclass::text AS name,
+           'unique ' || relation.id || substring(pg_get_indexdef(indexrelid), ' USING .*') AS alike,
+           ARRAY(SELECT format('%s.%s', relation.id, n) FROM unnest(indkey::int[]) n) AS columns,
            CASE WHEN EXISTS (SELECT FROM pg_constraint
                WHERE conindid = indexrelid AND contype <> 'f') THEN '' END AS silent
     FROM pg_index i
@@ -86,111 +88,76 @@ WITH ours AS (
            ARRAY[polname::text, name] AS names, format('policy %s of %s', polname, name) AS what
     FROM pg_policy JOIN relation ON relation.oid = polrelid
 )
-SELECT '' AS hazard, false AS is_new, ARRAY[alike] AS ids, ARRAY[]::text[] AS or_by,
-       ARRAY[]::text[] AS within, ARRAY[name] AS names, '' AS what
-FROM relation WHERE NOT is_table
-UNION ALL
-SELECT '', false, ARRAY[id || ' partition'], '{}', '{}', ARRAY[name], '' FROM relation WHERE relispartition
-UNION ALL
-SELECT '', false, ARRAY[file], '{}', '{}', ARRAY[name], '' FROM relation
-UNION ALL  -- a view may be made again, or stand in for a table
-SELECT coalesce(silent, 'drops'), false, ARRAY[id],
-       CASE WHEN NOT is_table THEN ARRAY[alike] END, '{}', ARRAY[name], name
-FROM relation
-UNION ALL
-SELECT coalesce(silent, 'renames'), false, ARRAY[id || ' ' || name], ARRAY[alike], ARRAY[id],
-       ARRAY[name], name
-FROM relation
+SELECT hazard, is_new, ids, or_by, within, ARRAY[name] AS names, what
+FROM relation, LATERAL (VALUES
+    (NOT is_table, '', false, ARRAY[alike], '{}'::text[], '{}'::text[], ''),
+    (relispartition, '', false, ARRAY[id || ' partition'], '{}', '{}', ''),
+    (true, '', false, ARRAY[file], '{}', '{}', ''),
+    -- A view may be made again, or stand in for a table.
+    (is_table, coalesce(silent, 'drops'), false, ARRAY[id], '{}', '{}', name),
+    (NOT is_table, coalesce(silent, 'drops'), false, ARRAY[id], ARRAY[alike], '{}', name),
+    (true, coalesce(silent, 'renames'), false, ARRAY[id || ' ' || name], ARRAY[alike], ARRAY[id], name),
+    (relrowsecurity, 'restricts', true, ARRAY[id || ' secure'], '{}', ARRAY[id], 'row level security of ' || name),
+    (relforcerowsecurity, 'restricts', true, ARRAY[id || ' forced'], '{}', ARRAY[id], 'row level security of ' || name)
+) AS fact (holds, hazard, is_new, ids, or_by, within, what) WHERE holds
 UNION ALL
 SELECT coalesce(silent, 'restricts'), false, ARRAY[concat_ws(' ', id, grantee, privilege_type)], '{}',
        ARRAY[id], ARRAY[name], 'privileges on ' || name
 FROM relation, aclexplode(relacl)
 UNION ALL
-SELECT 'restricts', true, ARRAY[id || flag], '{}', ARRAY[id], ARRAY[name],
-       'row level security of ' || name
-FROM relation, LATERAL (VALUES
-    (relrowsecurity, ' secure'), (relforcerowsecurity, ' forced')) f (is_set, flag) WHERE is_set
-
+SELECT hazard, is_new, ids, or_by, within, names, fact.what
+FROM col, LATERAL (VALUES
+    (is_table, 'drops', false, ARRAY[id], '{}'::text[], ARRAY[of], what),
+    (NOT is_table, 'drops', false, ARRAY[id, concat_ws(' ', alike, attnum, attname, type)], '{}', ARRAY[alike], what),
+    (true, 'renames', false, ARRAY[id || ' ' || attname], '{}', ARRAY[id], what),
+    (true, 'changes-type', false, ARRAY[id || ' type ' || type, id || ' type ' || atttypid], '{}', ARRAY[id], what),
+    -- A type that is as wide as before rewrites nothing: the table has the same file.
+    (is_table, 'changes-type', true, ARRAY[id || ' type ' || exact_type], ARRAY[file], ARRAY[id], what),
+    (is_table AND attnotnull, 'loosens', false, ARRAY[id || ' not null'], '{}', ARRAY[id], 'NOT NULL of ' || what),
+    (is_table AND attnotnull, 'rejects-rows', true, ARRAY[id || ' not null'],
+     ARRAY[format('%s CHECK ((%I IS NOT NULL))', of, attname)], ARRAY[id], 'NOT NULL of ' || what),
+    (is_table AND attidentity = 'a', 'rejects-rows', true, ARRAY[id || ' always'], '{}', ARRAY[id],
+     'GENERATED ALWAYS of ' || what),
+    (NOT given, CASE WHEN is_table AND attnotnull THEN 'requires-value' ELSE '' END, true,
+     ARRAY[id || ' without default'], '{}', ARRAY[of], what),
+    (is_table AND type = 'json', 'json-column', true, ARRAY[id], '{}', ARRAY[of], what)
+) AS fact (holds, hazard, is_new, ids, or_by, within, what) WHERE holds
 UNION ALL
-SELECT 'drops', false, ARRAY[id], '{}', ARRAY[of], names, what FROM col WHERE is_table
+SELECT hazard, false, ids, or_by, within, ARRAY[stem], name
+FROM named, LATERAL (VALUES
+    ('drops', ARRAY[id, alike], '{}'::text[], '{}'::text[]),
+    -- Columns keep a type by its new name.
+    ('renames', ARRAY[id || ' ' || stem], CASE WHEN id LIKE 'function%' THEN ARRAY[alike] END, ARRAY[id])
+) AS fact (hazard, ids, or_by, within)
 UNION ALL
-SELECT 'drops', false, ARRAY[id, format('%s %s %s %s', alike, attnum, attname, type)], '{}',
-       ARRAY[alike], names, what
-FROM col WHERE NOT is_table
+SELECT hazard, false, ids, '{}', within, names, what
+FROM label, LATERAL (VALUES
+    ('drops', ARRAY[id, alike || ' label ' || enumlabel], ARRAY[alike]),
+    ('renames', ARRAY[id || ' ' || enumlabel], ARRAY[id])
+) AS fact (hazard, ids, within)
 UNION ALL
-SELECT 'renames', false, ARRAY[id || ' ' || attname], '{}', ARRAY[id], names, what FROM col
+SELECT hazard, is_new, ids, or_by, within, names, fact.what
+FROM con, LATERAL (VALUES
+    (true, 'renames', false, ARRAY[id || ' ' || conname], '{}'::text[], ARRAY[id], conname::text),
+    (conrelid <> 0,
+     CASE WHEN contype IN ('c', 'f') AND convalidated AND columns <> '{}' THEN 'loosens' ELSE '' END, false,
+     ARRAY[id, alike], same, of || columns || CASE contype WHEN 'f' THEN ARRAY['relation ' || confrelid] ELSE '{}' END,
+     what),
+    (contype NOT IN ('p', 'u', 't') AND def !~ ' NOT ENFORCED',
+     'rejects-rows', true, ARRAY[rule], same || was_within, of || columns, what)
+) AS fact (holds, hazard, is_new, ids, or_by, within, what) WHERE holds
 UNION ALL
-SELECT 'changes-type', false, ARRAY[id || ' type ' || type, id || ' type ' || atttypid], '{}',
-       ARRAY[id], names, what
-FROM col
-UNION ALL
-SELECT 'loosens', false, ARRAY[id || ' not null'], '{}', ARRAY[id], names, 'NOT NULL of ' || what
-FROM col WHERE is_table AND attnotnull
-UNION ALL
-SELECT CASE WHEN is_table AND attnotnull THEN 'requires-value' ELSE '' END, true,
-       ARRAY[id || ' without default'], '{}', ARRAY[of], names, what
-FROM col WHERE NOT given
-UNION ALL
-SELECT 'rejects-rows', true, ARRAY[id || flag], ARRAY[format('%s CHECK ((%I IS NOT NULL))', of, attname)],
-       ARRAY[id], names, upper(ltrim(flag)) || ' of ' || what
-FROM col, LATERAL (VALUES (' not null', attnotnull), (' generated always', attidentity = 'a')) f (flag, is_set)
-WHERE is_table AND is_set
-UNION ALL  -- a type that is as wide as before rewrites nothing: the table has the same file
-SELECT 'changes-type', true, ARRAY[id || ' type ' || exact_type], ARRAY[file], ARRAY[id], names, what
-FROM col WHERE is_table
-UNION ALL
-SELECT 'json-column', true, ARRAY[id], '{}', ARRAY[of], names, what
-FROM col WHERE is_table AND type = 'json'
-
-UNION ALL
-SELECT 'drops', false, ARRAY[id, alike], '{}', '{}', ARRAY[stem], name FROM named
-UNION ALL
-SELECT 'renames', false, ARRAY[id || ' ' || stem],
-       CASE WHEN id LIKE 'function%' THEN ARRAY[alike] END,  -- columns keep a type by its new name
-       ARRAY[id], ARRAY[stem], name
-FROM named
-UNION ALL
-SELECT 'drops', false, ARRAY[id, alike || ' label ' || enumlabel], '{}', ARRAY[alike], names, what
-FROM label
-UNION ALL
-SELECT 'renames', false, ARRAY[id || ' ' || enumlabel], '{}', ARRAY[id], names, what FROM label
-
-UNION ALL
-SELECT 'renames', false, ARRAY[id || ' ' || conname], '{}', ARRAY[id], names, conname FROM con
-UNION ALL
-SELECT CASE WHEN contype IN ('c', 'f') AND convalidated AND columns <> '{}' THEN 'loosens'
-            ELSE '' END,
-       false, ARRAY[id, alike], same,
-       of || columns
-           || CASE contype WHEN 'f' THEN ARRAY['relation ' || confrelid] ELSE '{}' END,
-       names, what
-FROM con WHERE conrelid <> 0
-UNION ALL
-SELECT 'rejects-rows', true, ARRAY[rule], same || was_within, of || columns, names, what
-FROM con WHERE contype NOT IN ('p', 'u', 't') AND def !~ ' NOT ENFORCED'
-UNION ALL
-SELECT 'rejects-rows', true, ARRAY['unique ' || table_id || substring(pg_get_indexdef(indexrelid), ' USING .*')],
-       '{}', table_id || ARRAY(SELECT format('%s.%s', table_id, n) FROM unnest(indkey::int[]) n WHERE n > 0),
-       ARRAY[name], name
-FROM index WHERE indisunique
-
-UNION ALL
-SELECT CASE WHEN NOT indisunique AND indnkeyatts > 3 THEN 'wide-index' ELSE '' END, true, ARRAY[id],
-       '{}', ARRAY[table_id], ARRAY[name], name
-FROM index
-UNION ALL
-SELECT 'drops', false,
-       ARRAY[id, 'unique ' || table_id || substring(pg_get_indexdef(indexrelid), ' USING .*')],
-       '{}', table_id || ARRAY(SELECT format('%s.%s', table_id, n) FROM unnest(indkey::int[]) n),
-       ARRAY[name], name || ' (ON CONFLICT needs it)'
-FROM index WHERE indisunique
-UNION ALL  -- to take another's place is what a new index does
-SELECT coalesce(silent, 'renames'), false, ARRAY[id || ' ' || own],
-       ARRAY(SELECT id || ' ' || relname FROM pg_index o JOIN pg_class ON oid = o.indexrelid
-             WHERE o.indrelid = index.indrelid),
-       ARRAY[id], ARRAY[name], name
-FROM index
-
+SELECT hazard, is_new, ids, or_by, within, ARRAY[name], what
+FROM index, LATERAL (VALUES
+    (true, CASE WHEN NOT indisunique AND indnkeyatts > 3 THEN 'wide-index' ELSE '' END, true, ARRAY[id],
+     '{}'::text[], ARRAY[table_id], name),
+    (indisunique, 'rejects-rows', true, ARRAY[alike], '{}', table_id || array_remove(columns, table_id || '.0'), name),
+    (indisunique, 'drops', false, ARRAY[id, alike], '{}', table_id || columns, name || ' (ON CONFLICT needs it)'),
+    -- To take another's place is what a new index does.
+    (true, coalesce(silent, 'renames'), false, ARRAY[id || ' ' || own],
+     ARRAY(SELECT id || ' ' || relname FROM pg_index o JOIN pg_class ON oid = o.indexrelid
+           WHERE o.indrelid = index.indrelid), ARRAY[id], name)
+) AS fact (holds, hazard, is_new, ids, or_by, within, what) WHERE holds
 UNION ALL
 SELECT 'adds-trigger', true, ARRAY[id], '{}', ARRAY[table_id], names, what FROM trigger
 UNION ALL
