@@ -2,8 +2,8 @@
 
     problem = await schema_problem(session)   # None: ready
 
-Costs a query or two. The revisions are read once per process, by Alembic. A database that a newer
-release has migrated is ready too: during a deployment, this one still serves.
+Costs a query or two. The revisions are read once per process: those that its code was written for,
+whatever is on disk later. Where a newer release has migrated, this one is ready: it still serves.
 """
 
 from functools import lru_cache
