@@ -143,5 +143,5 @@ class Lab:
 
 def ended(container: Container) -> Done:
     """How it ended; a hang is a failure."""
-    code = container.wait(timeout=60)["StatusCode"]
+    code = container.wait(timeout=300)["StatusCode"]
     return Done(code, "", container.logs().decode())

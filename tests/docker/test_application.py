@@ -8,17 +8,27 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from tests._kit.guide import follow, shell
-from tests._kit.support import free_port
+from tests._kit.support import free_port, until
 from tests.docker.conftest import PATIENCE, Service
 from tests.docker.test_acceptance import SOMEBODY, new_revision, the_caller_owns_everything
 
 SLOW = '''
 
+begun: list[int] = []
+
+
 @app.get("/slow")
 async def slow() -> str:
     """Takes its time."""
+    begun.append(1)
     await asyncio.sleep(3)
     return "done"
+
+
+@app.get("/begun")
+async def has_begun() -> int:
+    """Whether somebody waits for that."""
+    return len(begun)
 
 
 @app.get("/broken")
@@ -60,12 +70,12 @@ def test_an_application_is_ready_reloads_and_ends_gracefully(
 
     main = shop.project.backend / "app" / "main.py"
     main.write_text(f"import asyncio\n{main.read_text()}{SLOW}")
-    becomes("/slow", 200)
+    assert becomes("/begun", 200) == "0"
     assert get("/broken")[0] == 500
 
     with ThreadPoolExecutor() as pool:
         last = pool.submit(get, "/slow")
-        time.sleep(1)
+        until(lambda: get("/begun")[1] == "1")
         shop.compose("stop", "api")
         assert last.result() == (200, '"done"')
 

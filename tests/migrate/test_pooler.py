@@ -86,25 +86,26 @@ def test_a_pooler_is_refused(service: Service, mode: str, ignored: str, guide: G
             assert done.returncode == 0, done
 
 
-# Four sessions at once, where the pooler has two of the server.
+# Two sessions, of which each meets both of the pooler's sessions of the server: one is in use.
 APPLICATION = """
 import asyncio, sys
 from sqlalchemy import text
 from app.core.database import get_engine
 from app.migrate.explain import explain
 
-async def work(number):
-    for _ in range(9):
-        async with get_engine().begin() as connection:
-            for n in range(3):
-                found = await connection.scalar(
-                    text(f"SELECT CAST(:n AS int) + {n + number}"), {"n": n}
-                )
-                assert found == 2 * n + number
-    print("done", number)
+async def ask(connection):
+    assert await connection.scalar(text("SELECT CAST(:n AS int)"), {"n": 42}) == 42
 
 async def main():
-    await asyncio.gather(*map(work, range(4)))
+    async with get_engine().connect() as one, get_engine().connect() as other:
+        for first, second in [(one, other), (other, one)] * 3:
+            await ask(first)
+            await first.commit()
+            await ask(second)
+            await ask(first)
+            await first.commit()
+            await second.commit()
+    print("done")
 
 try:
     asyncio.run(main())
@@ -125,7 +126,7 @@ def test_an_application_behind_a_pooler_prepares_nothing_if_it_is_told_so(
         )
     if size == "0":
         assert done.returncode == 0, done
-        assert sorted(done.stdout.split()) == [*"0123", *["done"] * 4]
+        assert done.stdout == "done\n"
     else:
         assert re.match("Error: prepared statement .*exist", done.stderr), done
         assert "end DATABASE_URL with ?prepared_statement_cache_size=0" in done.stderr
