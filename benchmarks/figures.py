@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 STORE, TABLES, PICTURE = DOCS / "results.json", DOCS / "RESULTS.md", DOCS / "results.svg"
@@ -24,17 +25,18 @@ class Figure:
 
     Attributes:
         what: the case.
-        ours: the median of our runs, in `unit`.
+        ours: the median of our runs, in `unit`; None where it was not measured, as `others` say.
         best: the least of them.
         runs: how many.
         floor: the median of what no such thing can do without; `floor_is` says what that is.
         ratio: the median of ours / floor, run by run; without a floor None.
         target: the greatest ratio or, without a floor, the greatest `ours` that we accept.
-        others: medians of alternatives, or why one was not measured.
+        others: medians of alternatives, what else was seen, or why one was not measured.
+        part: the title of the table that it stands in, if a case has several.
     """
 
     what: str
-    ours: float
+    ours: float | None
     unit: str = "s"
     best: float | None = None
     runs: int = 1
@@ -43,13 +45,15 @@ class Figure:
     ratio: float | None = None
     target: float | None = None
     others: Mapping[str, float | str] = field(default_factory=dict)
+    part: str = ""
 
     @property
     def holds(self) -> str:
         """`yes`, `no`, or nothing without a target."""
-        if self.target is None:
+        reached = self.ratio or self.ours
+        if self.target is None or reached is None:
             return ""
-        return "yes" if (self.ratio or self.ours) <= self.target else "no"
+        return "yes" if reached <= self.target else "no"
 
 
 def alternate(runs: int, **sides: Callable[[], float]) -> Sides:
@@ -107,54 +111,61 @@ def store(case: str, title: str, versions: str, figures: Iterable[Figure]) -> No
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     tables = f"\n![Ratios, and their targets]({PICTURE.name})\n"
-    tables += "".join(_table(case, section) for case, section in kept.items())
+    tables += "".join(_section(case, section) for case, section in kept.items())
     TABLES.write_text(before + BEGIN + tables + "\n" + END + after, "utf-8")
     PICTURE.write_text(_picture(kept), "utf-8")
 
 
 def line(figure: Figure) -> str:
     """A figure as one line of a terminal."""
-    text = f"{figure.what}: {_number(figure.ours)} {figure.unit}"
+    text = f"{figure.what}: {_quantity(figure.ours, figure.unit)}"
     if figure.floor is not None:
         text += f"; {figure.floor_is}: {_number(figure.floor)} {figure.unit}"
     if figure.ratio is not None:
         text += f"; ratio {figure.ratio:.2f}"
     for name, value in figure.others.items():
-        said = value if isinstance(value, str) else f"{_number(value)} {figure.unit}"
-        text += f"; {name.replace('_', ' ')}: {said}"
+        text += f"; {name.replace('_', ' ')}: {_quantity(value, figure.unit)}"
     if figure.target is not None:
         text += f" (target {figure.target:g}: {figure.holds})"
     return text
 
 
-def _table(case: str, section: dict[str, object]) -> str:
-    figures = [Figure(**values) for values in section["figures"]]  # type: ignore[attr-defined]
+def _section(case: str, section: dict[str, Any]) -> str:
+    figures = [Figure(**values) for values in section["figures"]]
+    text = (
+        f"\n## {section['title']}\n\n`scripts/bench {case}`, {section['when']}: "
+        f"{section['where']}; load average {section['load']}.\n"
+    )
+    for part in dict.fromkeys(figure.part for figure in figures):
+        text += f"\n### {part}\n" if part else ""
+        text += "\n" + _table([figure for figure in figures if figure.part == part])
+    return text
+
+
+def _table(figures: list[Figure]) -> str:
+    """Without the columns that are empty."""
     names = list(dict.fromkeys(name for figure in figures for name in figure.others))
     head = ["case", "median", "least", "floor", "ratio", "target", "holds"]
     rows = [[*head, *(name.replace("_", " ") for name in names)]]
-    rows.append(["---"] * len(rows[0]))
     for figure in figures:
         floor = "" if figure.floor is None else f"{_number(figure.floor)} ({figure.floor_is})"
-        cells = [figure.what, f"{_number(figure.ours)} {figure.unit}"]
+        cells = [figure.what, _quantity(figure.ours, figure.unit)]
         cells.append("" if figure.best is None else _number(figure.best))
         cells += [floor, "" if figure.ratio is None else f"{figure.ratio:.2f}"]
         cells += ["" if figure.target is None else f"{figure.target:g}", figure.holds]
-        for name in names:
-            value = figure.others.get(name, "")
-            cells.append(value if isinstance(value, str) else f"{_number(value)} {figure.unit}")
+        cells += [_quantity(figure.others.get(name, ""), figure.unit) for name in names]
         rows.append(cells)
-    lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    return (
-        f"\n## {section['title']}\n\n`scripts/bench {case}`, {section['when']}: "
-        f"{section['where']}; load average {section['load']}.\n\n{lines}\n"
-    )
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    head, *rows = [list(row) for row in zip(*columns, strict=True)]
+    rows = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
-def _picture(kept: dict[str, dict[str, object]]) -> str:
+def _picture(kept: dict[str, dict[str, Any]]) -> str:
     """The ratios that have a target, as bars; a mark where the target is."""
     scale, parts, y = WIDTH / MOST, list[str](), 36
     for section in kept.values():
-        figures = [Figure(**values) for values in section["figures"]]  # type: ignore[attr-defined]
+        figures = [Figure(**values) for values in section["figures"]]
         bars = [(it, it.ratio, it.target) for it in figures if it.ratio and it.target]
         if bars:
             parts.append(f'<text x="16" y="{y + 17}" font-weight="bold">{section["title"]}</text>')
@@ -179,6 +190,13 @@ def _picture(kept: dict[str, dict[str, object]]) -> str:
         + "\n".join(parts)
         + "\n</svg>\n"
     )
+
+
+def _quantity(value: float | str | None, unit: str) -> str:
+    """With its unit; a text as it is."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else f"{_number(value)} {unit}"
 
 
 def _number(value: float) -> str:

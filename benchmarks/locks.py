@@ -12,17 +12,27 @@ import signal
 import statistics
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psycopg2
+from psycopg2 import errors
 from sqlalchemy import URL
 
+from benchmarks.application import Application
 from benchmarks.figures import Figure
-from benchmarks.project import ALEMBIC, MIGRATE, generic, new_database, render
+from benchmarks.project import (
+    ALEMBIC,
+    MIGRATE,
+    Compose,
+    generic,
+    new_database,
+    render,
+    why_no_docker,
+)
 from tests._kit.revision import write_revision
 from tests._kit.support import environment, execute
 
@@ -30,6 +40,9 @@ TITLE = "What an application feels"
 RATE = 200  # readings a second
 HELD = 8.0  # seconds
 AFTER = 2.0  # seconds of reading more
+PATIENCE = 60  # seconds for locks to become free
+FREE = "Until the locks of a long statement are free"
+CUT = "after its network is cut"
 SKETCHES = {
     "generic": "",
     "warehouse": "SET statement_timeout = 5000; SET lock_timeout = 4000",
@@ -72,15 +85,15 @@ def measure(folder: Path, server: URL, runs: int) -> Iterator[Figure]:
             command = [sys.executable, "-c", NOTIFICATIONS]
         waited, worst, percentile = _readings(plain, server, command)
         yield Figure(
-            "Alembic's generic env.py" if name == "generic" else f"as {name} does",
+            _name(name),
             worst,
             others={"99th percentile": percentile, "migrated after": waited},
         )
-    if sys.platform != "win32":
-        for name in ("SIGTERM", "SIGKILL"):
-            taken = [_freed(backend, server, signal.Signals[name]) for _ in range(5)]
-            middle = statistics.median(taken)
-            yield Figure(f"locks are free after {name}", middle, best=min(taken), runs=5)
+    yield from _freed(folder, backend, server)
+
+
+def _name(sketch: str) -> str:
+    return "Alembic's generic env.py" if sketch == "generic" else f"as {sketch} does"
 
 
 def _readings(
@@ -89,82 +102,117 @@ def _readings(
     """When the migration was done (or its exit code), the worst reading, the 99th percentile."""
     url = new_database(server)
     execute(url, "CREATE TABLE items (id int PRIMARY KEY); INSERT INTO items VALUES (1)")
-    address, over = url.render_as_string(hide_password=False), threading.Event()
-    taken: list[float] = []
-
-    def read(due: float) -> None:
-        connection = pool.pop()
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT * FROM items WHERE id = 1")
-        taken.append(time.perf_counter() - due)
-        pool.append(connection)
-
-    pool = [psycopg2.connect(address) for _ in range(60)]
-    for connection in pool:
-        connection.autocommit = True
-
-    def application() -> None:
-        # As many readers as an application has connections; who finds none waits for one.
-        with ThreadPoolExecutor(len(pool)) as readers:
-            due = time.perf_counter()
-            while not over.is_set():
-                readers.submit(read, due)
-                due += 1 / RATE
-                time.sleep(max(due - time.perf_counter(), 0))
-
-    holder = psycopg2.connect(address)
+    holder = psycopg2.connect(url.render_as_string(hide_password=False))
     holder.cursor().execute("SELECT * FROM items")
-    reading = threading.Thread(target=application)
-    reading.start()
-    start = time.perf_counter()
-    migration = subprocess.Popen(
-        command,
-        cwd=backend,
-        env=environment(url, **variables),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    time.sleep(HELD)
-    holder.close()
-    status = migration.wait()
-    done: float | str = time.perf_counter() - start
-    time.sleep(AFTER)
-    over.set()
-    reading.join()
-    for connection in pool:
-        connection.close()
-    taken.sort()
-    return (
-        f"never: exit code {status}" if status else done,
-        taken[-1],
-        taken[len(taken) * 99 // 100],
-    )
+    with Application(url, RATE, lambda: "SELECT * FROM items WHERE id = 1") as application:
+        start = time.perf_counter()
+        migration = subprocess.Popen(
+            command,
+            cwd=backend,
+            env=environment(url, **variables),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(HELD)
+        holder.close()
+        status = migration.wait()
+        done: float | str = time.perf_counter() - start
+        time.sleep(AFTER)
+    done = f"never: exit code {status}" if status else done
+    return done, application.worst, application.percentile
 
 
-def _freed(ours: Path, server: URL, by: signal.Signals) -> float:
-    """Seconds from the signal until another session has the lock of a table."""
+def _freed(folder: Path, ours: Path, server: URL) -> Iterator[Figure]:
+    """Until the locks are free, when a revision with a long statement loses its process."""
+    backend = folder / "sleeping"
+    shutil.copytree(ours, backend)
+    up = 'op.execute("LOCK TABLE items"); op.execute("SELECT pg_sleep(600)")'
+    write_revision(backend, "sleep", "more", up, number=1)
+    others = {
+        _name(name): generic(backend, folder / f"sleeping-{name}", limits)
+        for name, limits in SKETCHES.items()
+    }
+
+    def ended(by: signal.Signals, command: list[str], project: Path) -> float | str:
+        url = _with_items(server)
+        variables, null = environment(url), subprocess.DEVNULL
+        migration = subprocess.Popen(command, cwd=project, env=variables, stdout=null, stderr=null)
+        seconds = _until_free(url, lambda: migration.send_signal(by))
+        migration.kill()
+        migration.wait()
+        return seconds
+
+    for name in ("SIGTERM", "SIGKILL") if sys.platform != "win32" else ():
+        by = signal.Signals[name]
+        taken = [float(ended(by, MIGRATE, backend)) for _ in range(5)]
+        with ThreadPoolExecutor() as pool:
+            more = pool.map(partial(ended, by, ALEMBIC), others.values())
+            said = dict(zip(others, more, strict=True))
+        middle, least = statistics.median(taken), min(taken)
+        yield Figure(f"after {name}", middle, best=least, runs=5, others=said, part=FREE)
+    if why := why_no_docker():
+        yield Figure(CUT, None, others={"why not": why}, part=FREE)
+    else:
+        yield _cut(Compose(render(folder)), backend, others)
+
+
+def _cut(compose: Compose, backend: Path, others: dict[str, Path]) -> Figure:
+    """The same where its container loses the network, and nobody tells the server."""
+    for file in ("more", "sleep"):
+        [path] = backend.glob(f"alembic/versions/*_{file}_*.py")
+        shutil.copy(path, compose.folder / "backend" / "alembic" / "versions")
+    url = URL.create(
+        "postgresql", "demo_user", "development-only", "127.0.0.1", compose.port, "demo_db"
+    )
+
+    def cut(name: str, project: Path | None) -> float | str:
+        mine, container = _with_items(url), f"{compose.name}-{name}"
+        inside = mine.set(host="postgres", port=5432).render_as_string(hide_password=False)
+        words = ["run", "--detach", f"--name={container}", f"--network={compose.name}_default"]
+        words += [f"--env=DATABASE_URL={inside}", "--env=ENVIRONMENT=development"]
+        command = [compose.name]
+        if project:
+            words += [f"--volume={project}:/generic:ro", "--workdir=/generic"]
+            command += ["python", "-m", "alembic", "upgrade", "head"]
+        compose(*words, *command)
+        try:
+            leave = ["network", "disconnect", f"{compose.name}_default", container]
+            return _until_free(mine, lambda: compose(*leave))
+        finally:
+            compose("rm", "--force", container)
+
+    try:
+        compose("build", "--quiet", f"--tag={compose.name}", "backend")
+        compose("compose", "up", "--detach", "--wait", "postgres")
+        with ThreadPoolExecutor() as pool:
+            names = [f"side{number}" for number in range(1 + len(others))]
+            ours, *more = pool.map(cut, names, [None, *others.values()])
+    finally:
+        compose.down()
+        compose("rmi", "--force", compose.name)
+    said = dict(zip(others, more, strict=True))
+    return Figure(CUT, float(ours), others=said, part=FREE)
+
+
+def _with_items(server: URL) -> URL:
     url = new_database(server)
-    backend = ours.with_name("sleeping")
-    if not backend.exists():
-        shutil.copytree(ours, backend)
-        up = 'op.execute("LOCK TABLE items"); op.execute("SELECT pg_sleep(60)")'
-        write_revision(backend, "sleep", "more", up, number=1)
     execute(url, "CREATE TABLE items (id int PRIMARY KEY)")
-    migration = subprocess.Popen(
-        MIGRATE,
-        cwd=backend,
-        env=environment(url),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    sleeping = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-    while not execute(url, sleeping):
-        if migration.poll() is not None:
-            sys.exit(f"the migration ended with {migration.returncode} before it slept")
+    return url
+
+
+def _until_free(url: URL, end: Callable[[], object]) -> float | str:
+    """Seconds from the end of a migration until another session has the lock of its table."""
+    sleeping = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = %s"
+    for _ in range(1500):
+        if execute(url, sleeping, url.database):
+            break
         time.sleep(0.02)
+    else:
+        sys.exit("no migration slept within 30 s")
     start = time.perf_counter()
-    migration.send_signal(by)
-    execute(url, "BEGIN; LOCK TABLE items; COMMIT")
-    taken = time.perf_counter() - start
-    migration.wait()
-    return taken
+    end()
+    try:
+        execute(url, f"SET lock_timeout = '{PATIENCE} s'; LOCK TABLE items")
+    except errors.LockNotAvailable:
+        return f"not within {PATIENCE} s"
+    return time.perf_counter() - start

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import copier
 from copier import Settings
@@ -96,6 +97,54 @@ def process(command: list[str], backend: Path, url: URL | None, **variables: str
     if done.returncode:
         sys.exit(f"{command} failed:\n{done.stdout}{done.stderr}")
     return taken
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a process took: seconds by the clock and of the processors, and the most memory."""
+
+    code: int
+    output: str
+    seconds: float
+    cpu: float
+    megabytes: float
+
+
+def ended(command: list[str], folder: Path, variables: dict[str, str]) -> Ended:
+    """Run it to its end; its children count."""
+    with TemporaryFile("w+") as output:
+        start = time.perf_counter()
+        running = subprocess.Popen(
+            command, cwd=folder, env=variables, stdout=output, stderr=subprocess.STDOUT
+        )
+        _, status, used = os.wait4(running.pid, 0)
+        seconds = time.perf_counter() - start
+        running.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        most = used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+        cpu = used.ru_utime + used.ru_stime
+        return Ended(running.returncode, output.read(), seconds, cpu, most)
+
+
+def python_with(folder: Path, *words: str) -> str:
+    """The interpreter of a new environment, into which `uv pip install <words>` installed.
+
+    Raises:
+        NotInstalledError: there is no network, or they do not go together.
+    """
+    uv, python = [sys.executable, "-m", "uv"], str(folder / "bin" / "python")
+    for command in (
+        ["venv", "--quiet", f"--python={sys.executable}", str(folder)],
+        ["pip", "install", "--quiet", f"--python={python}", *words],
+    ):
+        done = subprocess.run([*uv, *command], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NotInstalledError(done.stderr.strip().splitlines()[-1])
+    return python
+
+
+class NotInstalledError(Exception):
+    """Why not."""
 
 
 def at_once(number: int, command: list[str], folder: Path, variables: dict[str, str]) -> float:

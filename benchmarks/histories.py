@@ -1,0 +1,229 @@
+"""Public histories move in, as the guide says, are checked, and become one revision.
+
+`--history PATH`, as often as wanted, is a checkout or an unpacked wheel of a project that
+histories.toml knows. Beside ours plain Alembic, a process for each command: from empty to head, and
+up, down and up again. The modules that revisions import come with them, or a stub; packages from
+the registry.
+"""
+
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL
+
+from benchmarks.figures import Figure
+from benchmarks.project import Ended, NotInstalledError, ended, new_database, python_with, render
+from tests._kit.support import environment, template_module
+
+TITLE = "Public histories"
+KNOWN = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+MOVES = "Moving in, and one revision in place of many"
+HEAD = "The suite, `released` at head"
+NOTHING = "All checks, nothing released"
+ENV = """
+from alembic import context
+from sqlalchemy import MetaData, NullPool, create_engine
+
+metadata = MetaData(naming_convention={convention!r})
+url = os.environ["DATABASE_URL"].replace(":", "+psycopg2:", 1)
+with create_engine(url, poolclass=NullPool).connect() as connection:
+    context.configure(
+        connection=connection, target_metadata=metadata, transaction_per_migration=True
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+REVERSIBLE, OFFLINE, SAFETY = (
+    f"testing/{file}.py::" for file in ("reversible", "offline", "safety")
+)
+UNDECIDED = "checked without generated rows"
+
+
+def measure(
+    folder: Path, server: URL, runs: int, history: list[Path] | None = None
+) -> Iterator[Figure]:
+    """Of each history that is given three lines; of another the reason why not."""
+    del runs  # one of each: they take minutes
+    missing = dict(KNOWN)
+    for path in history or []:
+        name, versions = _find(path)
+        del missing[name]
+        moved = History(name, versions, folder / name, server)
+        yield from moved.measure()
+    for name, known in missing.items():
+        why = {"repository": known["repository"], "why not": "not given: --history PATH"}
+        yield Figure(name, None, part=MOVES, others=why)
+
+
+def _find(path: Path) -> tuple[str, Path]:
+    """Which one it is, and the folder of its revisions."""
+    for name, known in KNOWN.items():
+        for versions in path.rglob(known["versions"]):
+            return name, versions
+    sys.exit(f"{path} has none of the folders that benchmarks/histories.toml names")
+
+
+@dataclass
+class History:
+    """A public project in a rendered one."""
+
+    name: str
+    versions: Path
+    folder: Path
+    server: URL
+    backend: Path = field(init=False)
+    python: str = sys.executable
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir()
+        self.known: dict[str, Any] = KNOWN[self.name]
+        self.backend = render(self.folder.parent, extras="[history]") / "backend"
+        self._copy()
+
+    def measure(self) -> Iterator[Figure]:
+        """Move in; check; squash. What fails is said in place of the rest."""
+        if packages := self.known.get("packages"):
+            lock = str(self.backend / "requirements-dev.txt")
+            try:
+                words = ["--requirement", lock, "--override", lock, *packages]
+                self.python = python_with(self.folder / "environment", *words)
+            except NotInstalledError as error:
+                yield Figure(self.name, None, part=MOVES, others={"why not": str(error)})
+                return
+        url, plain_url = new_database(self.server), new_database(self.server)
+        adopted = self._run(url, "testing.adopt")
+        if adopted.code:
+            why = adopted.output.strip().splitlines()[-1]
+            yield Figure(self.name, None, part=MOVES, others={"why not": why})
+            return
+        plain = self._plain()
+        up = self._alembic(plain, plain_url, "upgrade", "heads")
+        ours = self._run(url, "app.migrate")
+        for done in up, ours:
+            if done.code:
+                sys.exit(f"{self.name}: {done.output[-3000:]}")
+        said: dict[str, float | str] = {
+            "revisions": f"{len(list(self.backend.glob('alembic/versions/*.py')))}",
+            "adopt": adopted.seconds,
+            "differences": f"{self._differences(url, plain_url)}",
+        }
+        down_up = self._down_up(plain, plain_url)
+        suite = self._suite()
+        yield Figure(
+            self.name,
+            suite.seconds,
+            part=HEAD,
+            others={"tests": suite.output.strip().splitlines()[-1].strip("= ")},
+        )
+        yield self._nothing_released(up.seconds + down_up if down_up else None)
+        squashed = self._run(url, "testing.squash")
+        if squashed.code:
+            said["squash"] = squashed.output.strip().splitlines()[-1]
+        else:
+            after = new_database(self.server)
+            again = self._run(after, "app.migrate")
+            [file] = self.backend.glob("alembic/versions/*_squashed.py")
+            said |= {
+                "squash": squashed.seconds,
+                "from empty after it": again.seconds,
+                "differences after it": f"{self._differences(url, after)}",
+                "file": f"{file.stat().st_size / 1000:.0f} kB",
+            }
+        yield Figure(
+            self.name,
+            ours.seconds,
+            floor=up.seconds,
+            floor_is="plain Alembic",
+            ratio=ours.seconds / up.seconds,
+            part=MOVES,
+            others=said,
+        )
+
+    def _copy(self) -> None:
+        """Its revisions, what they import of it, and stubs."""
+        for file in self.versions.rglob("*.py"):
+            if file.name != "__init__.py":
+                shutil.copy(file, self.backend / "alembic" / "versions")
+        root = self.versions.parents[self.known["versions"].count("/")]
+        texts = {path: (root / path).read_text("utf-8") for path in self.known.get("take", [])}
+        for path, text in {**texts, **self.known.get("modules", {})}.items():
+            file = self.backend / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("a", encoding="utf-8") as module:
+                module.write(text)
+
+    def _run(self, url: URL | None, *words: str) -> Ended:
+        """`python -m <words>` in the project."""
+        given = {"ENVIRONMENT": "development", "TEST_DATABASE_URL": _address(self.server)}
+        given |= {"PREFECT_HOME": str(self.folder), **self.known.get("variables", {})}
+        variables = environment(url, **given)
+        return ended([self.python, "-m", *words], self.backend, variables)
+
+    def _plain(self) -> Path:
+        """A project of Alembic's own with the same revisions."""
+        plain = self.folder / "plain"
+        shutil.copytree(self.backend / "alembic" / "versions", plain / "alembic" / "versions")
+        env = ENV.format(convention=self.known.get("convention"))
+        (plain / "alembic" / "env.py").write_text(env)
+        ini = "[alembic]\nscript_location = %(here)s/alembic\npath_separator = os\n"
+        (plain / "alembic.ini").write_text(ini)
+        return plain
+
+    def _alembic(self, plain: Path, url: URL, *words: str) -> Ended:
+        """Plain Alembic, with the modules of the project."""
+        variables = environment(
+            url, PYTHONPATH=str(self.backend), **self.known.get("variables", {})
+        )
+        return ended([self.python, "-m", "alembic", *words], plain, variables)
+
+    def _down_up(self, plain: Path, url: URL) -> float:
+        """The seconds of plain Alembic; 0 where it cannot."""
+        seconds = 0.0
+        for words in ("downgrade", "base"), ("upgrade", "heads"):
+            done = self._alembic(plain, url, *words)
+            if done.code:
+                return 0.0
+            seconds += done.seconds
+        return seconds
+
+    def _differences(self, *urls: URL) -> int:
+        schema = template_module("testing.schema")
+        return len(schema.difference(*map(schema.catalog, urls)))
+
+    def _suite(self, *words: str) -> Ended:
+        """The models of these revisions are nobody's."""
+        without = "not models_and_revisions and not merged"
+        return self._run(None, "pytest", "-q", "-p", "no:cacheprovider", "-k", without, *words)
+
+    def _nothing_released(self, plain: float | None) -> Figure:
+        """The checks that run revisions, for all of them: seconds, and alarms by their kind."""
+        pyproject = self.backend / "pyproject.toml"
+        text = pyproject.read_text()
+        pyproject.write_text(re.sub("(?m)^released = .*", 'released = ""', text))
+        done = self._suite(*(test.partition("::")[0] for test in (REVERSIBLE, OFFLINE, SAFETY)))
+        pyproject.write_text(text)
+        alarms = {
+            what: str(len(re.findall(rf"(?m)^SUBFAILED\S* {re.escape(test)}", done.output)))
+            for what, test in {"reverting": REVERSIBLE, "--sql": OFFLINE, "hazards": SAFETY}.items()
+        }
+        alarms["cannot be applied"] = str(len(re.findall("(?m)^FAILED|^ERROR", done.output)))
+        alarms["generated rows gave way"] = str(done.output.count(UNDECIDED))
+        return Figure(
+            self.name,
+            done.seconds,
+            floor=plain,
+            floor_is="plain Alembic up, down, up" if plain else "",
+            ratio=done.seconds / plain if plain else None,
+            part=NOTHING,
+            others={"CPU": done.cpu, "memory": f"{done.megabytes:.0f} MB", **alarms},
+        )
+
+
+def _address(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
