@@ -27,6 +27,7 @@ MOVES = "Moving in, and one revision in place of many"
 HEAD = "The suite, `released` at head"
 NOTHING = "All checks, nothing released"
 ENV = """
+import os
 from alembic import context
 from sqlalchemy import MetaData, NullPool, create_engine
 
@@ -121,7 +122,7 @@ class History:
             part=HEAD,
             others={"tests": suite.output.strip().splitlines()[-1].strip("= ")},
         )
-        yield self._nothing_released(up.seconds + down_up if down_up else None)
+        yield self._nothing_released(up.seconds, down_up)
         squashed = self._run(url, "testing.squash")
         if squashed.code:
             said["squash"] = squashed.output.strip().splitlines()[-1]
@@ -182,13 +183,14 @@ class History:
         )
         return ended([self.python, "-m", "alembic", *words], plain, variables)
 
-    def _down_up(self, plain: Path, url: URL) -> float:
-        """The seconds of plain Alembic; 0 where it cannot."""
+    def _down_up(self, plain: Path, url: URL) -> float | str:
+        """The seconds of plain Alembic, or why it stops."""
         seconds = 0.0
         for words in ("downgrade", "base"), ("upgrade", "heads"):
             done = self._alembic(plain, url, *words)
             if done.code:
-                return 0.0
+                lines = re.findall(r"(?m)^[\w.]+\.\w+: .*", done.output) or [done.output]
+                return f"its {words[0]} fails: {lines[-1][-120:]}"
             seconds += done.seconds
         return seconds
 
@@ -201,7 +203,7 @@ class History:
         without = "not models_and_revisions and not merged"
         return self._run(None, "pytest", "-q", "-p", "no:cacheprovider", "-k", without, *words)
 
-    def _nothing_released(self, plain: float | None) -> Figure:
+    def _nothing_released(self, up: float, down_up: float | str) -> Figure:
         """The checks that run revisions, for all of them: seconds, and alarms by their kind."""
         pyproject = self.backend / "pyproject.toml"
         text = pyproject.read_text()
@@ -214,14 +216,22 @@ class History:
         }
         alarms["cannot be applied"] = str(len(re.findall("(?m)^FAILED|^ERROR", done.output)))
         alarms["generated rows gave way"] = str(done.output.count(UNDECIDED))
+        others: dict[str, float | str] = {
+            "CPU": done.cpu,
+            "memory": f"{done.megabytes:.0f} MB",
+            **alarms,
+        }
+        if isinstance(down_up, str):
+            others["plain Alembic"] = down_up
+            return Figure(self.name, done.seconds, part=NOTHING, others=others)
         return Figure(
             self.name,
             done.seconds,
-            floor=plain,
-            floor_is="plain Alembic up, down, up" if plain else "",
-            ratio=done.seconds / plain if plain else None,
+            floor=up + down_up,
+            floor_is="plain Alembic up, down, up",
+            ratio=done.seconds / (up + down_up),
             part=NOTHING,
-            others={"CPU": done.cpu, "memory": f"{done.megabytes:.0f} MB", **alarms},
+            others=others,
         )
 
 
