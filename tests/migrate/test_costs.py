@@ -68,18 +68,21 @@ def test_each_revision_costs_as_many_statements_as_the_one_before_it(
 def test_the_modules_and_files_of_a_run_with_nothing_to_do(service: Service, cost: Cost) -> None:
     cost()
     code = """
-        import sys
-        opened = []
+        import os, sys
+        opened, asked, stat = [], [], os.stat
+        os.stat = lambda path, **more: asked.append(path) or stat(path, **more)
         sys.addaudithook(lambda name, given: name == "open" and opened.append(given[0]))
         import psycopg2
         before, files = len(sys.modules), len(opened)
         from app.migrate.__main__ import main
         code = main([])
-        print(len(sys.modules) - before, len(opened) - files)
+        of_revisions = [path for path in map(str, asked) if "/versions/" in path]
+        print(len(sys.modules) - before, len(opened) - files, len(of_revisions))
         sys.exit(code)
         """
     done = service.python(code)
     assert done.returncode == 0, done
-    modules, files = map(int, done.stdout.split()[-2:])
+    modules, files, asked = map(int, done.stdout.split()[-3:])
+    assert asked == 0, "the folder itself says what is a file"
     assert modules <= 12, done
     assert files - len(list(service.versions.glob("*.py"))) <= 46, done

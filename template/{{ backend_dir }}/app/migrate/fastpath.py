@@ -129,11 +129,15 @@ def files_digest() -> str:
 def _files() -> list[str]:
     """Relative to BACKEND."""
     found = ["alembic.ini", "pyproject.toml", "app/__init__.py", "app/migrate/queries.sql"]
-    for folder in ("alembic", "app/core", "app/migrate"):
-        for place, _, names in os.walk(f"{BACKEND}/{folder}"):
-            inside = place[len(BACKEND) + 1 :].replace(os.sep, "/")
-            found += [f"{inside}/{name}" for name in names if name.endswith(".py")]
-    return sorted(name for name in found if os.path.isfile(f"{BACKEND}/{name}"))
+    found = [name for name in found if os.path.isfile(f"{BACKEND}/{name}")]
+    folders = ["alembic", "app/core", "app/migrate"]
+    for folder in folders:
+        for entry in os.scandir(f"{BACKEND}/{folder}"):  # it knows what is a file without asking
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(f"{folder}/{entry.name}")
+            elif entry.name.endswith(".py") and entry.is_file():
+                found.append(f"{folder}/{entry.name}")
+    return sorted(found)
 
 
 def _packages() -> list[str]:

@@ -63,7 +63,7 @@ def run_with_retries(
     """
     attempts = Attempts(wait, first=0.1, longest=5, every=0)
     watched: AbstractContextManager[None] = nullcontext()
-    blockers = [""]
+    blockers = list[str]()
     while True:
         try:
             with watched, _watch(connection, "progress", REPORT, lambda it: log.info("%s", it)):
@@ -74,13 +74,9 @@ def run_with_retries(
                 raise
             connection.rollback()
             if not may_go_on() or not attempts.again(problem.cause):
-                raise MigrationError(replace(problem, cause=problem.cause + blockers[0])) from error
-            watched = _watch(
-                connection,
-                "describe_blockers",
-                0.1,
-                lambda found: blockers.__setitem__(0, f"; blocked by {found}"),
-            )
+                blocked = "; blocked by ".join([problem.cause, *blockers[-1:]])
+                raise MigrationError(replace(problem, cause=blocked)) from error
+            watched = _watch(connection, "describe_blockers", 0.1, blockers.append)
         else:
             let_it_end()
             return
