@@ -10,7 +10,18 @@ from pathlib import Path
 from benchmarks.figures import line, store
 from tests._kit.support import template_module
 
-CASES = ["start", "noop", "upgrade", "locks", "backfill", "suite", "image", "histories"]
+CASES = [
+    "start",
+    "noop",
+    "upgrade",
+    "locks",
+    "backfill",
+    "suite",
+    "checks",
+    "image",
+    "histories",
+    "profile",
+]
 
 
 def main() -> None:

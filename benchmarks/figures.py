@@ -4,7 +4,8 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from html import escape
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+REASONS = Path(__file__).with_name("missed.toml")
 STORE, TABLES, PICTURE = DOCS / "results.json", DOCS / "RESULTS.md", DOCS / "results.svg"
 BEGIN, END = "<!-- scripts/bench writes what follows -->\n", "<!-- scripts/bench wrote this -->\n"
 WIDTH, MOST = 360, 3  # pixels of the longest bar in the picture, and the ratio that it shows
@@ -105,15 +107,22 @@ def store(case: str, title: str, versions: str, figures: Iterable[Figure]) -> No
         "load": round(os.getloadavg()[0], 1),
         "figures": [asdict(figure) for figure in figures],
     }
-    kept = dict(sorted(kept.items()))
+    write(dict(sorted(kept.items())))
+
+
+def write(kept: dict[str, dict[str, Any]]) -> None:
+    """The store, the tables and the picture."""
     STORE.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
-    text = TABLES.read_text("utf-8")
-    before, _, rest = text.partition(BEGIN)
+    before, _, rest = TABLES.read_text("utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    tables = f"\n![Ratios, and their targets]({PICTURE.name})\n"
-    tables += "".join(_section(case, section) for case, section in kept.items())
-    TABLES.write_text(before + BEGIN + tables + "\n" + END + after, "utf-8")
+    TABLES.write_text(before + BEGIN + tables(kept) + "\n" + END + after, "utf-8")
     PICTURE.write_text(_picture(kept), "utf-8")
+
+
+def tables(kept: dict[str, dict[str, Any]]) -> str:
+    """All of them, and why targets are missed."""
+    text = f"\n![Ratios, and their targets]({PICTURE.name})\n"
+    return text + "".join(_section(case, kept[case]) for case in kept) + _missed(kept)
 
 
 def line(figure: Figure) -> str:
@@ -140,6 +149,23 @@ def _section(case: str, section: dict[str, Any]) -> str:
         text += f"\n### {part}\n" if part else ""
         text += "\n" + _table([figure for figure in figures if figure.part == part])
     return text
+
+
+def missed(kept: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Figure, str]]:
+    """The case, the figure and the reason of each target that is missed; without one ''."""
+    reasons = tomllib.loads(REASONS.read_text("utf-8"))
+    for case, section in kept.items():
+        for values in section["figures"]:
+            if (found := Figure(**values)).holds == "no":
+                yield case, found, reasons.get(case, {}).get(found.what, "").strip()
+
+
+def _missed(kept: dict[str, dict[str, Any]]) -> str:
+    text = "\n## Where a target is missed, and why\n\n"
+    for case, found, why in missed(kept):
+        reached = f"{found.ratio:.2f} times" if found.ratio else _quantity(found.ours, found.unit)
+        text += f"- **{found.what} (`{case}`): {reached}, wanted {found.target:g}.** {why}\n"
+    return text + "\n`scripts/bench profile` shows where the time goes.\n"
 
 
 def _table(figures: list[Figure]) -> str:

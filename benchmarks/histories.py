@@ -7,19 +7,32 @@ the registry.
 """
 
 import re
+import secrets
 import shutil
+import subprocess
 import sys
+import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 from sqlalchemy import URL
 
 from benchmarks.figures import Figure
-from benchmarks.project import Ended, NotInstalledError, ended, new_database, python_with, render
-from tests._kit.support import environment, template_module
+from benchmarks.project import (
+    Ended,
+    NotInstalledError,
+    ended,
+    new_database,
+    python_with,
+    render,
+    why_no_docker,
+)
+from tests._kit.support import environment, execute, free_port, template_module
 
 TITLE = "Public histories"
 KNOWN = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
@@ -55,11 +68,41 @@ def measure(
     for path in history or []:
         name, versions = _find(path)
         del missing[name]
-        moved = History(name, versions, folder / name, server)
-        yield from moved.measure()
+        with _server(server, KNOWN[name].get("image")) as own:
+            if own is None:
+                why = {"why not": f"{KNOWN[name]['image']} does not start: scripts/lab up"}
+                yield Figure(name, None, part=MOVES, others=why)
+            else:
+                yield from History(name, versions, folder / name, own).measure()
     for name, known in missing.items():
         why = {"repository": known["repository"], "why not": "not given: --history PATH"}
         yield Figure(name, None, part=MOVES, others=why)
+
+
+@contextmanager
+def _server(given: URL, image: str | None) -> Generator[URL | None]:
+    """The given one; or one of an image, in memory; None where it does not start."""
+    if image is None:
+        yield given
+        return
+    port, name = free_port(), f"bench-{secrets.token_hex(4)}"
+    words = ["docker", "run", "--detach", "--rm", f"--name={name}", "--tmpfs=/var/lib/postgresql"]
+    words += [f"--publish=127.0.0.1:{port}:5432", "--env=POSTGRES_PASSWORD=bench", image]
+    try:
+        started = not why_no_docker() and not subprocess.run(words, capture_output=True).returncode  # noqa: PLW1510
+        url = URL.create("postgresql", "postgres", "bench", "127.0.0.1", port, "postgres")
+        yield url if started and _answers(url) else None
+    finally:
+        subprocess.run(["docker", "rm", "--force", name], capture_output=True, check=False)
+
+
+def _answers(url: URL) -> bool:
+    for _ in range(300):
+        with suppress(psycopg2.OperationalError):
+            execute(url, "SELECT 1")
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _find(path: Path) -> tuple[str, Path]:
@@ -100,7 +143,7 @@ class History:
         url, plain_url = new_database(self.server), new_database(self.server)
         adopted = self._run(url, "testing.adopt")
         if adopted.code:
-            why = adopted.output.strip().splitlines()[-1]
+            [why] = re.findall("(?m)^Error: .*", adopted.output)[-1:] or [adopted.output[-120:]]
             yield Figure(self.name, None, part=MOVES, others={"why not": why})
             return
         plain = self._plain()
@@ -189,8 +232,8 @@ class History:
         for words in ("downgrade", "base"), ("upgrade", "heads"):
             done = self._alembic(plain, url, *words)
             if done.code:
-                lines = re.findall(r"(?m)^[\w.]+\.\w+: .*", done.output) or [done.output]
-                return f"its {words[0]} fails: {lines[-1][-120:]}"
+                [*_, error] = re.findall(r"(?m)^[\w.]+: .*", done.output) or ["?"]
+                return f"its {words[0]} fails: {error[:120]}"
             seconds += done.seconds
         return seconds
 

@@ -126,6 +126,11 @@ def ended(command: list[str], folder: Path, variables: dict[str, str]) -> Ended:
         return Ended(running.returncode, output.read(), seconds, cpu, most)
 
 
+def on_cores(number: int, command: list[str]) -> list[str]:
+    """The command on one core, where the system has a way to say so; else as it is."""
+    return ["taskset", "-c", "0", *command] if number == 1 and shutil.which("taskset") else command
+
+
 def python_with(folder: Path, *words: str) -> str:
     """The interpreter of a new environment, into which `uv pip install <words>` installed.
 

@@ -5,18 +5,14 @@ CPU seconds count the children: on a busy machine they say more than the clock.
 
 import os
 import re
-import resource
-import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import URL
 
 from benchmarks.figures import Figure, alternate, figure
-from benchmarks.project import Compose, render, why_no_docker
+from benchmarks.project import Compose, Ended, ended, on_cores, render, why_no_docker
 from tests._kit.revision import write_revision
 
 TITLE = "The rendered project's tests"
@@ -55,6 +51,8 @@ TESTS = {
     ),
     "own_database": "async def test(own_database: object, n: int) -> None:\n    pass\n",
 }
+COSTLY = {"own_database", "upgrade head"}  # a tenth of the tests is enough
+CPU = "Seconds of the processors for a test"
 ALTERNATIVES = {
     "TRUNCATE of all": (
         "def test(plain, n: int) -> None:\n    n or models.create_all(plain)\n"
@@ -64,6 +62,10 @@ ALTERNATIVES = {
     "create_all, drop_all": (
         "def test(plain, n: int) -> None:\n    models.create_all(plain)\n"
         "    models.drop_all(plain)\n"
+    ),
+    "upgrade head": (
+        "def test(empty_database, n: int) -> None:\n"
+        "    Alembic(empty_database)('upgrade', 'head')\n"
     ),
 }
 CLONE = """
@@ -87,14 +89,15 @@ def test_clone(server: URL, template: str) -> None:
 
 
 def measure(folder: Path, server: URL, runs: int) -> Iterator[Figure]:
-    """A fresh suite, a test of each kind, all checks for 5 to 1,000 revisions."""
+    """A fresh suite, a test of each kind, a worker's database; the same in Compose."""
     del server  # the suite starts its own
     backend, few = render(folder) / "backend", max(runs // 5, 2)
-    yield figure("a fresh suite", alternate(few, ours=lambda: _pytest(backend)[0]), target=4)
+    taken = alternate(few, ours=lambda: suite(backend).seconds)
+    yield figure("a fresh suite", taken, target=4)
     yield from _tests(backend, few)
-    yield from _checks(render(folder) / "backend", few)
+    yield from _clone(render(folder) / "backend")
     if why := why_no_docker():
-        yield Figure("in Compose", 0, others={"why_not": why})
+        yield Figure("in Compose", None, others={"why not": why})
         return
     compose = Compose(backend.parent)
     try:
@@ -102,7 +105,7 @@ def measure(folder: Path, server: URL, runs: int) -> Iterator[Figure]:
         taken = alternate(
             few,
             ours=lambda: compose.seconds("compose", "run", "--rm", "test"),
-            floor=lambda: _pytest(backend)[0],
+            floor=lambda: suite(backend).seconds,
         )
         yield figure("in Compose", taken, floor_is="embedded server", target=1.3)
     finally:
@@ -111,47 +114,31 @@ def measure(folder: Path, server: URL, runs: int) -> Iterator[Figure]:
 
 def _tests(backend: Path, runs: int) -> Iterator[Figure]:
     """One test of each kind, by the difference between many with and many without."""
-    seconds = {}
+    file, seconds = backend / "tests" / "test_benchmark.py", {"nothing": 0.0}
     for name, body in {**TESTS, **ALTERNATIVES}.items():
-        number = NUMBER // 10 if name == "own_database" else NUMBER
-        file = backend / "tests" / "test_benchmark.py"
-        file.write_text(HEAD.format(number=number, tables=TABLES) + body)
-        seconds[name] = min(_pytest(backend, str(file))[1] for _ in range(runs))
+        number = NUMBER // 10 if name in COSTLY else NUMBER
+        text = HEAD.format(number=number, tables=TABLES) + body
+        file.write_text(text)
+        if name == "empty":  # beside a run of a single one
+            file.write_text(text.replace(f"range({number})", "range(1)"))
+            seconds["nothing"] = min(suite(backend, str(file)).cpu for _ in range(runs))
+            file.write_text(text)
+        seconds[name] = min(suite(backend, str(file)).cpu for _ in range(runs))
+        without = seconds["nothing"]
         if name != "empty":
-            own = (seconds[name] - seconds["empty"] * number / NUMBER) / number * 1000
-            what = f"a test with {name} (CPU)"
-            yield Figure(what, own, "ms", target=3 if name == "session" else None)
+            without += (seconds["empty"] - without) * number / NUMBER
+        own = (seconds[name] - without) / number * 1000
+        what = f"a test with {name}" if name != "empty" else "an empty test"
+        yield Figure(what, own, "ms", target=3 if name == "session" else None, part=CPU)
     file.unlink()
-
-
-def _checks(backend: Path, runs: int) -> Iterator[Figure]:
-    """One core, all checks: unreleased revisions, then few after many that are released."""
-    pyproject = backend / "pyproject.toml"
-    text, taken, last = pyproject.read_text(), {}, 0
-    for number in (5, 100, 300, 1000):
-        for n in range(last, number):
-            _write_step(backend, n)
-        last = number
-        if number == 100:
-            yield from _clone(backend)
-        if number < 1000:
-            often = runs if number == 5 else 1
-            taken[number] = min(_pytest(backend, cores=1)[0] for _ in range(often))
-            target = 17 if number == 100 else None
-            yield Figure(f"all tests, {number} revisions, one core", taken[number], target=target)
-    released = text.replace('released = ""', f'released = "r{last - 6:03}"')
-    assert released != text, "pyproject.toml has no `released`"
-    pyproject.write_text(released)
-    some = min(_pytest(backend, cores=1)[0] for _ in range(runs))
-    what = "all tests, 1,000 released and 5 new revisions"
-    yield Figure(what, some, floor=taken[5], floor_is="5 new", ratio=some / taken[5], target=2)
 
 
 def _clone(backend: Path) -> Iterator[Figure]:
+    for n in range(100):
+        write_step(backend, n)
     file = backend / "tests" / "test_clone.py"
     file.write_text(CLONE)
-    output = _pytest(backend, "-s", str(file))[2]
-    file.unlink()
+    output = suite(backend, "-s", str(file)).output
     clone, upgrade = (
         [float(value) for value in re.findall(rf"{name} ([\d.]+)", output)]
         for name in ("clone", "upgrade")
@@ -160,8 +147,8 @@ def _clone(backend: Path) -> Iterator[Figure]:
     yield Figure("a worker's clone, 50 tables", min(clone) * 1000, "ms", others=more)
 
 
-def _write_step(backend: Path, number: int) -> None:
-    """A table with an index and a foreign key, or a column."""
+def write_step(backend: Path, number: int) -> None:
+    """A revision: a table with an index and a foreign key, or a column."""
     table = f"t{number - number % 2:03}"
     if number % 2:
         up = f'op.add_column("{table}", sa.Column("more", sa.Integer()))'
@@ -180,20 +167,13 @@ def _write_step(backend: Path, number: int) -> None:
     write_revision(backend, f"r{number:03}", before, up, down, number=number, message="step")
 
 
-def _pytest(backend: Path, *words: str, cores: int = 2) -> tuple[float, float, str]:
-    """Seconds by the clock and of the processors, and what was printed."""
+def suite(backend: Path, *words: str, cores: int = 2) -> Ended:
+    """A run of pytest, which has to be green."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("TEST_", "PG"))}
     # The models of these revisions are nobody's.
     drift = "--deselect=tests/test_migrations.py::test_models_and_revisions_make_the_same_schema"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", drift, *words]
-    if cores == 1 and shutil.which("taskset"):
-        command = ["taskset", "-c", "0", *command]
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(
-        command, cwd=backend, env=environment, capture_output=True, text=True, check=False
-    )
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        sys.exit((done.stdout + done.stderr)[-3000:])
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, cpu, done.stdout
+    done = ended(on_cores(cores, command), backend, environment)
+    if done.code:
+        sys.exit(done.output[-3000:])
+    return done
