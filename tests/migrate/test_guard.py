@@ -9,7 +9,7 @@ from tests.migrate.service import Service
 from tests.migrate.table import Guide
 
 UP = """
-op.execute("CREATE TABLE things (id int, note text)")
+op.execute("CREATE TABLE things (id int, note text, twice int GENERATED ALWAYS AS (2) STORED)")
 op.execute("CREATE TABLE empty ()")
 """
 LOSSES = {
@@ -25,6 +25,7 @@ HARMLESS = [
     "ALTER TABLE things RENAME note TO remark; ALTER TABLE things RENAME TO objects",
     "ALTER TABLE things ADD more int; UPDATE things SET more = 1; INSERT INTO things VALUES (4)",
     "ALTER TABLE things ALTER id TYPE bigint",
+    "ALTER TABLE things DROP twice",
 ]
 GONE = "op.execute({!r})"
 

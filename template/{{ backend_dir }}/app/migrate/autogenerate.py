@@ -5,6 +5,7 @@ Imported only where models are compared.
 """
 
 import re
+import warnings
 from collections.abc import Collection, Iterator
 from importlib import import_module
 from itertools import accumulate
@@ -15,7 +16,6 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
-from alembic.util.sqla_compat import _get_constraint_final_name as final_name
 from sqlalchemy import (
     Column,
     Connection,
@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.types import ARRAY, TypeDecorator
+from sqlalchemy.types import ARRAY, NullType, TypeDecorator, UserDefinedType
 
 from app.core import autogenerate as yours
 from app.migrate.comparison import (
@@ -34,10 +34,10 @@ from app.migrate.comparison import (
     Comparison,
     Statements,
     is_view,
-    plain,
     schemas,
     tables_of,
 )
+from app.migrate.comparison import subject as name
 from app.migrate.notes import notes
 from app.migrate.queries import SQL
 from app.migrate.trial import Incomplete, try_out
@@ -46,6 +46,7 @@ _PLUGINS = [
     "alembic.autogenerate.*",
     *map("~alembic.autogenerate.{}".format, ("types", "defaults")),
 ]
+_DROPS = (ops.DropTableOp, ops.DropColumnOp)
 _PARTS = (ops.CreateIndexOp, ops.DropIndexOp, ops.AddConstraintOp, ops.DropConstraintOp)
 
 
@@ -66,11 +67,13 @@ def comparing(connection: Connection) -> dict[str, Any]:
     """The arguments of context.configure() where models are compared."""
     from app.core.database import Base
 
+    warnings.filterwarnings("ignore", "Did not recognize type|Expression #")  # which is known here
     tables_of(Base.metadata)  # now, as Alembic copies what an index says
     left = {*connection.exec_driver_sql(SQL["left_alone"]).scalars()}
 
     def is_compared(name: str | None, kind: str, parents: Any) -> bool:
-        is_left = parents.get("schema_qualified_table_name") in left
+        table = parents.get("schema_qualified_table_name")
+        is_left = table in left or f"{table}.{name}" in left
         return not is_left and include_name(name, kind, parents)
 
     return {
@@ -93,12 +96,16 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | bool | N
     if kind == "server_default" and isinstance(getattr(item, "arg", None), str):
         return repr(item.arg)  # Alembic takes the quotes off its ends
     package = type(item).__module__.partition(".")[0]
-    if kind != "type" or (isinstance(item, TypeDecorator) and package == "sqlalchemy"):
+    if kind != "type":
         return False
     if package not in ("app", "sqlalchemy") and (code := _imported(item, context)):
         return code
     if isinstance(item, TypeDecorator):
-        impl = item.load_dialect_impl(context.dialect)
+        impl: Any = item
+        while isinstance(impl, TypeDecorator):
+            own = impl.dialect_impl(context.dialect)  # Interval's is another type
+            is_more = isinstance(own, TypeDecorator)
+            impl = impl.load_dialect_impl(context.dialect) if is_more else own
         known = (it for it in type(impl).__mro__ if getattr(postgresql, it.__name__, None) is it)
         return str(render._repr_type(impl.adapt(next(known, type(impl))), context))
     if isinstance(item, Enum) and not item.native_enum:
@@ -108,8 +115,8 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | bool | N
         context.imports.add("from sqlalchemy.dialects import postgresql")
     schema = f", schema={item.schema!r}" if made and item.schema else ""
     if isinstance(item, Enum):
-        values = ", ".join(map(repr, item.enums))
-        return f"postgresql.ENUM({values}, name={item.name!r}{schema}, create_type=False)"
+        values = "".join(f"{it!r}, " for it in item.enums)
+        return f"postgresql.ENUM({values}name={item.name!r}{schema}, create_type=False)"
     if isinstance(item, postgresql.DOMAIN):
         base = render._repr_type(item.data_type, context)
         return f"postgresql.DOMAIN({item.name!r}, {base}{schema}, create_type=False)"
@@ -176,42 +183,54 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
     """Put what the server says in the place of what Alembic found, and all in order."""
     metadata: Any = context.metadata
     assert context.connection
-    comparison = Comparison(context.connection, metadata, _late_names(context, upgrade))
-    theirs, subject = [*upgrade.ops], comparison.subject
-    new = {subject(op) for op in theirs if isinstance(op, ops.CreateTableOp)}
-    dropped: list[Any] = [op for op in theirs if isinstance(op, ops.DropTableOp)]
-    comparison.dropped = {*map(subject, dropped)}
-    columns = {(plain(of), plain(it)) for kind, of, it in comparison.old if kind == "type"}
-    for made in (op._reverse for op in dropped if op._reverse):
-        parents = made.kw.get("postgresql_inherits", ())  # with which their columns come
-        for column in [it for it in made.columns if isinstance(it, Column)]:
-            if any((parent, column.name) in columns for parent in parents):
+    comparison = Comparison(context.connection, metadata)
+    subject = comparison.subject
+    new = {subject(op) for op in upgrade.ops if isinstance(op, ops.CreateTableOp)}
+    theirs: list[Any] = [
+        op
+        for it in upgrade.ops
+        for op in (it.ops if isinstance(it, ops.ModifyTableOps) else [it])
+        if op is it or subject(it) in new or not isinstance(op, _PARTS)
+    ]
+    comparison.dropped = {subject(op) for op in theirs if isinstance(op, ops.DropTableOp)}
+    comparison.late = _late(theirs, comparison)
+    types = {name(key): it.definition for key, it in comparison.old.items() if key[0] == "type"}
+    reflected: list[Any] = [op._reverse for op in theirs if isinstance(op, _DROPS)]
+    for made in reflected:
+        items = [made.column] if isinstance(made, ops.AddColumnOp) else [*made.columns]
+        for column in (it for it in items if isinstance(it, Column)):
+            said = types.get(comparison.named(column.table.schema, column.table.name, column.name))
+            if said and isinstance(column.type, NullType):
+                column.type = _Said(said)
+            if said == "":  # it comes with its parent's
                 made.columns.remove(column)
-    for it in (it for it in theirs if isinstance(it, ops.ModifyTableOps)):
-        if subject(it) not in new and not comparison.failure:
-            it.ops = [op for op in it.ops if not isinstance(op, _PARTS)]
-        it.ops.sort(key=_is_dropped_last)
 
-    def plan(aside: Collection[str] = ()) -> list[ops.MigrateOperation]:
-        remade, own = comparison.remade(aside), list[Any]()
-        gone = comparison.columns(remade)
-        for it in theirs:
-            if isinstance(it, ops.CreateTableOp) and subject(it) in aside:
-                for key in (key for key in it.columns if isinstance(key, ForeignKeyConstraint)):
+    def plan(aside: Collection[str], there: Collection[str]) -> list[ops.MigrateOperation]:
+        remade, now = comparison.remade(aside), comparison.remade(there)
+        gone = comparison.columns(now)
+        for it in (it for it in theirs if isinstance(it, ops.CreateTableOp)):
+            for key in it.columns if subject(it) in aside else ():
+                if isinstance(key, ForeignKeyConstraint):
                     key.info["late"] = True
-                    comparison.late.add(str(final_name(key, context.dialect)))
-            if isinstance(it, ops.ModifyTableOps):
-                kept = [op for op in it.ops if subject(op) not in gone]
-                own.append(ops.ModifyTableOps(it.table_name, kept, schema=it.schema))
-            else:
-                own.append(it)
-        found = comparison.operations(comparison.old, comparison.new, remade)
+                    comparison.late.add(comparison.of_constraint(it, key))
+        own = [op for op in theirs if subject(op) not in gone]
+        found = comparison.operations(comparison.old, comparison.new, remade, remade - now)
         return sorted([*own, *comparison.first, *found], key=_rank)
 
-    upgrade.ops = plan()
+    upgrade.ops = plan((), ())
     _as_they_are(context.migration_context.impl)
     _try_at_the_end(context, comparison, plan)
     return PriorityDispatchResult.CONTINUE
+
+
+class _Said(UserDefinedType[Any]):
+    """A type of which SQLAlchemy knows nothing, as the server writes it."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self.words
 
 
 Plugin("app.migrate").add_autogenerate_comparator(
@@ -219,32 +238,35 @@ Plugin("app.migrate").add_autogenerate_comparator(
 )
 
 
-def _rank(op: Any) -> float:
-    """Tables go before an enum that they have gets other labels, and the others come after."""
-    return getattr(op, "rank", 2.2 if isinstance(op, ops.DropTableOp) else 3)
+def _rank(op: Any) -> tuple[float, int]:
+    """Tables go before an enum that they have gets other labels, and the others come after.
+
+    Generated columns come after the types of what they use, and go before it; the last goes first.
+    """
+    if isinstance(op, ops.DropColumnOp) and op._reverse:
+        column: Any = op._reverse.column
+        return 3.2 - (column.computed is not None) / 10, -[*column.table.c.keys()].index(column.key)
+    is_generated = isinstance(op, ops.AddColumnOp) and op.column.computed is not None
+    place = 2.2 if isinstance(op, ops.DropTableOp) else 4.1 if is_generated else 3
+    return getattr(op, "rank", place), 0
 
 
-def _is_dropped_last(op: ops.MigrateOperation) -> int:
-    """Generated columns go before those that they are generated from."""
-    reverse = op._reverse if isinstance(op, ops.DropColumnOp) else None
-    return 0 if not reverse else 2 - (reverse.column.computed is not None)
-
-
-def _late_names(context: AutogenContext, upgrade: ops.UpgradeOps) -> set[str]:
+def _late(theirs: list[Any], comparison: Comparison) -> set[str]:
     """Constraints that are written on their own: keys to later tables, and of tables that go."""
-    late = set()
-    created: Any = [op for op in upgrade.ops if isinstance(op, ops.CreateTableOp)]
-    dropped: Any = [op._reverse for op in upgrade.ops if isinstance(op, ops.DropTableOp)]
-    pending = {op.columns[0].table.fullname for op in created}
+    late, subject = set[str](), comparison.subject
+    created = [op for op in theirs if isinstance(op, ops.CreateTableOp)]
+    pending = {*map(subject, created)}
+    dropped: Any = [op._reverse for op in theirs if isinstance(op, ops.DropTableOp)]
     for op in [*created, *dropped]:
-        pending -= {op.columns[0].table.fullname}
-        for item in op.columns:
+        pending -= {subject(op)}
+        for item in (item for item in op.columns if isinstance(item, Constraint)):
             if isinstance(item, ForeignKeyConstraint) and op in created:
-                item.info["late"] = item.use_alter or item.referred_table.fullname in pending
+                to = comparison.named(item.referred_table.schema, item.referred_table.name)
+                item.info["late"] = item.use_alter or to in pending
             elif isinstance(item, ForeignKeyConstraint | UniqueConstraint):
-                item.info["late"] = op in dropped
-            if isinstance(item, Constraint) and _is_late(item):
-                late.add(str(final_name(item, context.dialect)))
+                item.info["late"] = op not in created
+            if _is_late(item):
+                late.add(comparison.of_constraint(op, item))
     return late
 
 
@@ -266,10 +288,10 @@ def _try_at_the_end(context: AutogenContext, comparison: Comparison, plan: Any) 
     generate = revision.generate_scripts
 
     def generate_and_say() -> Iterator[Any]:
-        lines = list[str]()
+        lines, written = list[str](), [*revision.script_directory.walk_revisions()]
         for script in revision.generated_revisions:  # a hook of yours may have removed it
             lines += try_out(context, script, comparison, plan)
-            lines += notes(comparison, script.upgrade_ops)
+            lines += notes(comparison, script.upgrade_ops, [it.path for it in written])
         yield from generate()
         for line in lines:
             revision.config.print_stdout("%s", line)

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import sqlalchemy
 from alembic.operations import ops
-from sqlalchemy import Connection, Enum, MetaData, Table, inspect, text
-from sqlalchemy.exc import ArgumentError, CompileError, DBAPIError
+from alembic.util.sqla_compat import _get_constraint_final_name as final_name
+from sqlalchemy import Connection, Constraint, Enum, MetaData, Table, inspect, text
+from sqlalchemy.exc import CompileError, DBAPIError
 from sqlalchemy.schema import AddConstraint, CreateSchema, DropConstraint
 
+from app.migrate.errors import MigrationError, problem
 from app.migrate.queries import SQL
 
 _DEFINITIONS = text(Path(__file__).with_name("definitions.sql").read_text(encoding="utf-8"))
@@ -70,7 +72,6 @@ class Statements(ops.MigrateOperation):
     do: Sequence[str]
     undo: Sequence[str]
     of: str = ""
-    uses: Collection[str] = ()
 
     def reverse(self) -> "Statements":
         """The other way round."""
@@ -99,9 +100,8 @@ class ByHand(ops.MigrateOperation):
         return ("by hand", self.why)
 
 
-def _dropped(kind: str, fact: Fact, of: str) -> Statements:
-    rank = 7 if kind == "enum" else 2 - _KINDS.index(kind) / 100
-    return Statements(rank, fact.drop, fact.make, of, fact.uses)
+def _dropped(kind: str, do: Sequence[str], undo: Sequence[str], of: str) -> Statements:
+    return Statements(7 if kind == "enum" else 2 - _KINDS.index(kind) / 100, do, undo, of)
 
 
 def _made(kind: str, do: Sequence[str], undo: Sequence[str], of: str = "") -> Statements:
@@ -149,7 +149,8 @@ def tables_of(metadata: MetaData) -> list[Table]:
         if isinstance(type_, Enum) and type_.native_enum and getattr(type_, "create_type", True):
             first = labels.setdefault((type_.schema, type_.name), type_.enums)
             if first != type_.enums:
-                raise ArgumentError(f"two enums are named {type_.name}: {first} and {type_.enums}")
+                said = f"two enums are named {type_.name}: {first} and {type_.enums}"
+                raise MigrationError(problem("code", "models", message=said))
     for type_ in (it for it in _types(metadata) if hasattr(it, "create_type")):
         type_.create_type = True
     for index in (index for table in metadata.tables.values() for index in table.indexes):
@@ -163,11 +164,11 @@ def tables_of(metadata: MetaData) -> list[Table]:
 class Comparison:
     """The facts of the database and of the models.
 
-    Of tables that only one side has, Alembic writes all but `late`: the names of constraints.
+    Of tables that only one side has, Alembic writes all but `late`: constraints, as `table.name`.
     """
 
-    def __init__(self, connection: Connection, metadata: MetaData, late: set[str]) -> None:
-        self.late, self.failure, self.dropped = late, "", set[str]()
+    def __init__(self, connection: Connection, metadata: MetaData) -> None:
+        self.late, self.dropped = set[str](), set[str]()
         self._default = default = str(connection.dialect.default_schema_name)
         tables = tables_of(metadata)
         views = [table for table in metadata.tables.values() if table not in tables]
@@ -176,6 +177,7 @@ class Comparison:
         self._apart: dict[str | None, str] = {
             name: f"autogenerate_{n}" for n, name in enumerate(self._schemas)
         }
+        self._dialect = connection.dialect
         self._quote = connection.dialect.identifier_preparer.quote
         self.first, self.old = list[Statements | ByHand](), self.facts(connection)
         self.new = self.old
@@ -187,6 +189,8 @@ class Comparison:
         names = {self.named(table.schema, table.name): table for table in views}
         for name in sorted(names.keys() & {plain(table) for _, table, _ in self.old}):
             self.first.append(ByHand(f"{name} is a table, in the models a view", of=name))
+        others = {*there.get_schema_names()} - found - {"information_schema"}
+        self.other_schemas = {name: there.get_table_names(schema=name) for name in others}
         self.missing_views = [
             name for name, it in names.items() if not there.has_table(it.name, schema=it.schema)
         ]
@@ -204,6 +208,10 @@ class Comparison:
         table = getattr(op, "table_name", getattr(op, "name", None))
         column = getattr(op, "column_name", getattr(getattr(op, "column", None), "name", None))
         return getattr(op, "of", "") or self.named(getattr(op, "schema", None), table, column)
+
+    def of_constraint(self, table: Any, constraint: Constraint) -> str:
+        """What a constraint of an operation's table is called, as subject() has it."""
+        return f"{self.subject(table)}.{final_name(constraint, self._dialect)}"
 
     def _named(self, sql: str) -> str:
         for name in self._schemas:
@@ -230,7 +238,7 @@ class Comparison:
     def _make(self, connection: Connection, metadata: MetaData, tables: list[Table]) -> None:
         path, extensions = connection.exec_driver_sql("SHOW search_path").scalar_one(), list[str]()
         apart, default = self._apart, self._default
-        while not self.failure:
+        while True:
             scratch = connection.begin_nested()
             try:
                 for name in extensions:
@@ -263,8 +271,7 @@ class Comparison:
             if name and not is_available:
                 code = f"op.execute('CREATE EXTENSION {self._quote(name)}')"
                 said += f"; if an extension has it, a revision before runs {code}"
-            self.failure = f"not all could be compared: {said}"
-            self.first.append(ByHand(self.failure))
+            raise MigrationError(problem("code", "models", message=said))
 
     def remade(self, refused: Iterable[str] = ()) -> set[str]:
         """What has to be dropped and made again, because something that it uses cannot change."""
@@ -281,9 +288,12 @@ class Comparison:
         return {*map(subject, self._generated)} & {*remade}
 
     def operations(
-        self, old: Facts, new: Facts, remade: Collection[str] = ()
+        self, old: Facts, new: Facts, remade: Collection[str] = (), back: Collection[str] = ()
     ) -> list[Statements | ByHand]:
-        """The statements for what both have, and for what Alembic leaves out of whole tables."""
+        """The statements for what both have, and for what Alembic leaves out of whole tables.
+
+        What is in `back` is made again on the way back alone.
+        """
         both, again = {it[1] for it in old} & {it[1] for it in new}, self.columns(remade)
         renewed = {subject(key) for key in old.keys() & new.keys() if _is_renewed(key, old, new)}
         gone, come = list[Statements](), list[Statements | ByHand]()
@@ -328,8 +338,11 @@ class Comparison:
             elif in_both and not is_replaced:
                 come.append(_made(kind, now.make, was.make, of))
             else:
-                gone += [_dropped(kind, was, of)] if key in old else []
-                come += [_made(kind, now.make, now.drop, of)] if key in new else []
+                is_idle = is_same and of in back
+                if key in old:
+                    gone.append(_dropped(kind, () if is_idle else was.drop, was.make, of))
+                if key in new:
+                    come.append(_made(kind, () if is_idle else now.make, now.drop, of))
         return [*reversed(gone), *come]
 
     def _is_ours(self, key: Key, old: Facts, new: Facts, both: Collection[str]) -> bool:
@@ -341,13 +354,14 @@ class Comparison:
             users = {
                 it[1]
                 for it, fact in old.items()
-                if it[0] == "enum column" and plain(table) in fact.uses
+                if it[0] in ("enum column", "generated") and plain(table) in fact.uses
             }
             return bool(users) and all(it in both or plain(it) in self.dropped for it in users)
         if kind == "comment":  # of a constraint; one that revisions made may stay
             return key in new or plain(table) in self.dropped
         if table not in both:
-            is_late = item in self.late or (old.get(key) or new[key]).definition.startswith("EXCL")
+            definition = (old.get(key) or new[key]).definition
+            is_late = subject(key) in self.late or definition.startswith("EXCL")
             if key in new:
                 return is_late
             return plain(table) in self.dropped and (is_late or kind == "index")
@@ -358,10 +372,13 @@ class Comparison:
             return key in new
         if kind in _OF_COLUMNS and item:
             needs = ("generated" if kind == "not null" else "type", table, item)
+            numbers = {it.get(("number", table, item), (None,))[0] for it in (old, new)}
+            if kind == "numbers" and (None in numbers or len(numbers) > 1):
+                return False  # they come with their options
             is_identity = any(it[key].definition for it in (old, new) if key in it)
             is_serial = kind == "number" and not is_identity  # of which Alembic knows nothing
             return is_serial or (needs in old and needs in new)
-        return kind != "enum column"
+        return kind not in ("enum column", "own default")
 
 
 def _is_renewed(key: Key, old: Facts, new: Facts) -> bool:
@@ -378,13 +395,15 @@ def _relabelled(
 
     def again(to: Facts) -> list[str]:
         put_aside, drop = to[key].drop
-        lines = [_NO_REMOVAL, put_aside, *to["enum", name, ""].make]
+        lines, own = [_NO_REMOVAL, put_aside, *to["enum", name, ""].make], list[str]()
         for column, fact in old.items():
-            is_there = column[0] == "enum column" and plain(column[1]) not in dropped
-            if is_there and plain(name) in fact.uses:
+            if plain(name) not in fact.uses or {plain(column[1]), *fact.uses} & {*dropped}:
+                continue
+            if column[0] == "enum column":
                 wanted = to.get(column, Fact())
                 lines += wanted.make if wanted.uses == fact.uses else fact.drop
-        return [*lines, drop]
+            own += fact.make if column[0] == "own default" else ()
+        return [*lines, *own, drop]
 
     was, now = old[key].make, new[key].make
     do = again(new) if is_renewed else []

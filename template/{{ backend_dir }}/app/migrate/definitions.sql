@@ -50,7 +50,7 @@ attribute AS (
         col_description(r.id, attnum) AS comment, s.name AS sequence, s.type AS sequence_type, s.options,
         format('ALTER TABLE %s ALTER %I ', r.name, attname) AS alter,
         concat_ws(' COLLATE ', format_type(atttypid, atttypmod),
-            nullif(attcollation, t.typcollation)\:\:regcollation) AS type,
+            nullif(attcollation, t.typcollation)\:\:regcollation) AS type, attislocal,
         CASE atttypid WHEN enum.id THEN '\:\:text' WHEN array_id THEN '\:\:text[]' END AS between, enum.name AS enum,
         format_type(atttypid, -1) AS plain_type, pg_get_expr(adbin, adrelid) AS expression
     FROM relation r JOIN pg_attribute ON attrelid = r.id AND attnum > 0 AND NOT attisdropped
@@ -66,11 +66,13 @@ made_constraint AS (
         format('ALTER TABLE %s ADD CONSTRAINT %I %s', r.name, conname, definition) AS make,
         format('ALTER TABLE %s DROP CONSTRAINT %I', r.name, conname) AS drop,
         format('COMMENT ON CONSTRAINT %I ON %s IS ', conname, r.name) AS say
-    FROM relation r JOIN pg_constraint c ON conrelid = r.id LEFT JOIN used ON used.id = c.oid,
+    FROM relation r JOIN pg_constraint c ON conrelid = r.id,
+    LATERAL (SELECT array_agg(it) FROM used, unnest(used.uses) AS it
+        WHERE used.id IN (c.oid, CASE contype WHEN 'x' THEN conindid END)) AS u (uses),
     LATERAL (SELECT pg_get_constraintdef(c.oid, true)) AS x (definition),
     LATERAL (SELECT definition LIKE '% NOT VALID') AS y (is_not_valid),
     LATERAL (SELECT obj_description(c.oid, 'pg_constraint')) AS z (comment)
-    WHERE contype IN ('c', 'f', 'p', 'u', 'x') AND conparentid = 0
+    WHERE contype IN ('c', 'f', 'p', 'u', 'x') AND conparentid = 0 AND conislocal
 ),
 fact (kind, relation, item, definition, make, drop, uses) AS (
     SELECT 'persistence', r.name, '', relpersistence\:\:text, ARRAY[format('ALTER TABLE %s SET %s',
@@ -112,27 +114,38 @@ fact (kind, relation, item, definition, make, drop, uses) AS (
             FROM pg_constraint WHERE contypid = t.oid)) AS definition) AS x
     WHERE t.typtype = 'd' AND t.oid NOT IN (TABLE owned)
     UNION ALL
-    SELECT 'type', relation, name, type, ARRAY[concat(alter, 'TYPE ', type, ' USING ', name, between, '\:\:',
+    SELECT 'type', relation, name, CASE WHEN attislocal THEN type ELSE '' END, ARRAY[concat(alter, 'TYPE ', type, ' USING ', name, between, '\:\:',
         plain_type)], '{}', NULL
     FROM attribute
-    UNION ALL -- where the labels change, with the default or without
+    UNION ALL -- where the labels change, with the default or without; a child's with its parent's
     SELECT 'enum column', relation, name, '', ARRAY[concat_ws(', ', again, 'ALTER ' || name || ' SET DEFAULT ' || expression)],
         ARRAY[again], ARRAY[enum]
     FROM attribute, LATERAL (SELECT concat(alter, 'DROP DEFAULT, ALTER ', name, ' TYPE ', type, ' USING ', name,
         between, '\:\:', plain_type) AS again) AS x
-    WHERE enum IS NOT NULL
+    WHERE enum IS NOT NULL AND attislocal AND attgenerated = ''
+    UNION ALL -- of a partition or a child, where its parent has another, which it then gets
+    SELECT 'own default', a.attrelid\:\:regclass\:\:text, quote_ident(a.attname), '', ARRAY[
+            format('ALTER TABLE %s ALTER %I ', a.attrelid\:\:regclass, a.attname)
+            || coalesce('SET DEFAULT ' || expression, 'DROP DEFAULT')], NULL, ARRAY[enum.name, r.name]
+    FROM enum JOIN pg_attribute a ON a.atttypid IN (enum.id, array_id) JOIN pg_inherits ON inhrelid = a.attrelid
+    JOIN relation r ON r.id = inhparent
+    JOIN pg_attribute p ON (p.attrelid, p.attname) = (inhparent, a.attname)
+    LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
+    LEFT JOIN pg_attrdef o ON (o.adrelid, o.adnum) = (p.attrelid, p.attnum),
+    LATERAL (SELECT pg_get_expr(d.adbin, d.adrelid) AS expression) AS x
+    WHERE expression IS DISTINCT FROM pg_get_expr(o.adbin, o.adrelid)
     UNION ALL
     SELECT 'generated', relation, name, concat_ws(' ', type, clause), ARRAY[
             concat_ws(' ', 'ALTER TABLE', relation, 'ADD', name, type, clause, not_null),
             format('COMMENT ON COLUMN %s.%s IS ', relation, name) || quote_literal(comment)],
-        ARRAY[format('ALTER TABLE %s DROP %s', relation, name)], uses
+        ARRAY[format('ALTER TABLE %s DROP %s', relation, name)], array_remove(uses || enum, NULL)
     FROM attribute, LATERAL (SELECT format('GENERATED ALWAYS AS (%s) %s', expression,
         CASE attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END) AS clause) AS x
-    WHERE attgenerated <> ''
+    WHERE attgenerated <> '' AND attislocal
     UNION ALL -- which Alembic compares of all others
     SELECT 'not null', relation, name, not_null, ARRAY[alter || 'SET NOT NULL'],
         ARRAY[alter || 'DROP NOT NULL'], NULL
-    FROM attribute WHERE attgenerated <> '' AND not_null IS NOT NULL
+    FROM attribute WHERE attgenerated <> '' AND attislocal AND not_null IS NOT NULL
     UNION ALL
     SELECT 'default', relation, name, expression, ARRAY[alter || 'SET DEFAULT ' || expression],
         ARRAY[alter || 'DROP DEFAULT'], NULL

@@ -183,14 +183,18 @@ def _of_driver(error: BaseException) -> Problem | None:
 
 def _of_code(error: BaseException) -> Problem | None:
     """Anything else that was raised inside the user's own code: a revision, a model, settings."""
-    for code in ("app/models", "app/core/config.py", "alembic/versions"):
+    for code in ("app/models", "app/core", "alembic/versions"):
         if place := _place(error, BACKEND / code):
             # The driver formats the text of a statement: there, a % is a parameter's.
             frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
             tag = "% " if frames[-1].startswith("do_execute") else ""
             return find("code", [f"{type(error).__name__}: {error} in {place}"], tag)
-    if _place(error, BACKEND / "app" / "migrate" / "comparison.py"):
-        return problem("code", "models", message=f"{type(error).__name__}: {error}")
+    migrate = BACKEND / "app" / "migrate"
+    if any(_place(error, migrate / f"{it}.py") for it in ("autogenerate", "comparison", "trial")):
+        innermost = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        name = "models" if "site-packages" in innermost.parts else "defect"
+        message = f"{type(error).__name__}: {error}"
+        return problem("code", name, message=message, place=_place(error, migrate))
     return problem("code", "no-reader") if isinstance(error, BrokenPipeError) else None
 
 

@@ -1,8 +1,10 @@
 """What `revision` says at its end: what nobody can know who sees the models alone."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from difflib import SequenceMatcher
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from alembic.operations import ops
@@ -13,8 +15,10 @@ from app.migrate.trial import leaves
 Item = tuple[str, str, str]  # "table", "column" or "value"; of which table or enum; its name
 
 
-def notes(comparison: Comparison, upgrade: ops.UpgradeOps) -> Iterator[str]:
-    """One line each."""
+def notes(
+    comparison: Comparison, upgrade: ops.UpgradeOps, written: Collection[str]
+) -> Iterator[str]:
+    """One line each. `written` are the paths of the revisions."""
     old, new = _items(comparison.old), _items(comparison.new)
     tables = {it[2] for it in new if it[0] == "table"} | comparison.dropped
     gone = [it for it in old if it not in new and (it[0] == "value" or tables & {*it[1:]})]
@@ -45,6 +49,11 @@ def notes(comparison: Comparison, upgrade: ops.UpgradeOps) -> Iterator[str]:
     for op in (op for _, _, op in leaves(upgrade) if isinstance(op, ops.AddColumnOp)):
         if not (op.column.nullable or op.column.server_default):
             yield f"{comparison.subject(op)} requires a value, and fails where rows are"
+    for schema, names in comparison.other_schemas.items():
+        has_schema = re.compile(rf"schema=['\"]{re.escape(schema)}['\"]")
+        if names and any(has_schema.search(Path(path).read_text("utf-8")) for path in written):
+            said = f"schema {schema} has no model any more, and keeps {', '.join(sorted(names))}"
+            yield f"{said}: write op.drop_table(), or ALTER TABLE ... SET SCHEMA by op.execute()"
     for name in comparison.missing_views:
         yield f"view {name} does not exist: write op.execute('CREATE VIEW {name} AS ...')"
 

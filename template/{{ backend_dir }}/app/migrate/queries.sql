@@ -102,16 +102,21 @@ FROM alembic_history ORDER BY id
 -- Tables with rows of the users', partitions by themselves: OID, name, columns by their numbers.
 SELECT c.oid, c.oid::regclass::text, jsonb_object_agg(attnum, attname)
 FROM pg_class c JOIN pg_attribute a ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+    AND attgenerated = ''
 WHERE relkind = 'r' AND relpersistence <> 't' AND relname NOT IN ('alembic_version', 'alembic_history')
   AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
 GROUP BY c.oid
 
 -- name: left_alone
--- What autogenerate leaves alone, as no model has it: partitions, what extensions own, our record.
+-- What autogenerate leaves alone, as no model has it: partitions, what extensions own, our record,
+-- and columns of a table that its parent has.
 SELECT concat(nullif(nspname, current_schema()) || '.', relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 LEFT JOIN pg_depend ON objid = c.oid AND classid = 'pg_class'::regclass AND deptype = 'e'
 WHERE relispartition OR deptype = 'e' OR relname = 'alembic_history'
+UNION ALL SELECT concat(nullif(nspname, current_schema()) || '.', relname, '.', attname)
+FROM pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace
+WHERE attinhcount > 0 AND NOT attislocal AND NOT relispartition
 
 -- name: extension
 -- The extension that may have what an error says does not exist, and whether it can be created.

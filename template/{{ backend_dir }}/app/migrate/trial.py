@@ -7,6 +7,7 @@ column, and which rows are in the way, only the server knows.
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy
@@ -14,7 +15,6 @@ from alembic.autogenerate import render
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import Operations, ops
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection
 
 from app.migrate.comparison import ByHand, Comparison, Facts, Statements
 from app.migrate.errors import printable
@@ -22,7 +22,6 @@ from app.migrate.errors import printable
 # Neither the revision nor the rows: no connection, no privilege, no lock, a full disk.
 _OTHER_CAUSES = ("08", "40", "42501", "53", "55P03", "57")
 _NO_CAST = "42846"
-_DROPS = (ops.DropColumnOp, ops.DropTableOp)
 
 
 class _Untried(Exception):  # noqa: N818 (no fault)
@@ -30,126 +29,115 @@ class _Untried(Exception):  # noqa: N818 (no fault)
 
 
 class Incomplete(ops.MigrateOperation):
-    """Where a part of downgrade() is left to do by hand: it must not run without."""
+    """Where a part of a function is left to do by hand: it must not run without."""
 
-    def __init__(self, why: str) -> None:
-        self.why = f"downgrade() is to be completed by hand: {why}"
+    def __init__(self, function: str, why: str) -> None:
+        self.why = f"{function}() is to be completed by hand, and this line deleted: {why}"
 
 
 def try_out(
     context: AutogenContext,
     script: Any,
     comparison: Comparison,
-    plan: Callable[[Collection[str]], list[ops.MigrateOperation]],
+    plan: Callable[[Collection[str], Collection[str]], list[ops.MigrateOperation]],
 ) -> list[str]:
     """Leave to do by hand what the server refuses; a line for each, or why it was not tried.
 
-    What is refused is tried once more with all that uses it set aside: dropped, and made again. If
-    that is refused too, all of the change is left to do by hand, not a part of it.
+    What is refused is tried once more with all that uses it set aside: dropped, and made again; on
+    the way back alone, where only that is refused.
     """
     assert context.connection
     upgrade, downgrade, lines = script.upgrade_ops, script.downgrade_ops, list[str]()
-    aside, given_up, held = set[str](), set[str](), dict[str, ByHand]()
+    aside, there, given_up = set[str](), set[str](), set[str]()
     with context.connection.engine.connect() as connection, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+        trial = _Trial(context, connection, comparison)
         try:
             while True:
                 attempt = connection.begin_nested()
-                _run(context, connection, comparison, upgrade, held)
-                if not _by_hand(upgrade):
-                    _compare(connection, comparison, upgrade, comparison.new)
+                trial.run(upgrade, comparison.new)
                 upgrade.reverse_into(downgrade)
-                _run(context, connection, comparison, downgrade, {})
-                if not _by_hand(downgrade):
-                    _compare(connection, comparison, downgrade, comparison.old)
-                refused = {op.of: op for op in _by_hand(upgrade)[::-1] if op.of}
-                about = refused.keys() | {op.of for op in _by_hand(downgrade) if op.of}
-                given_up |= about & aside
-                again = (about | aside) - given_up
-                if again == aside and refused.keys() <= held.keys():
+                if not _by_hand(upgrade):
+                    trial.run(downgrade, comparison.old)
+                refused = {op.of for op in _by_hand(upgrade) if op.of}
+                there |= refused
+                refused |= {op.of for op in _by_hand(downgrade) if op.of}
+                given_up |= refused & aside
+                again = (refused | aside) - given_up
+                if again == aside:
                     break
-                held |= refused if again == aside else {}
                 aside = again
                 attempt.rollback()
-                upgrade.ops = plan(aside)
+                upgrade.ops = plan(aside, there)
         except _Untried as error:
             lines.append(f"could not be tried on the server: {error}")
-            upgrade.ops = plan(())
+            upgrade.ops = plan((), ())
             upgrade.reverse_into(downgrade)
-    why = dict.fromkeys((op.why for op in _by_hand(upgrade)), "by hand")
-    if unreverted := _by_hand(downgrade):
-        downgrade.ops.insert(0, Incomplete(unreverted[0].why))
-    for op in unreverted:
-        why.setdefault(op.why, "by hand in downgrade()")
+    places = {"upgrade": "by hand", "downgrade": "by hand in downgrade()"}
+    why = dict[str, str]()
+    for (name, place), container in zip(places.items(), (upgrade, downgrade), strict=True):
+        if found := [op.why for op in _by_hand(container)]:
+            why |= {said: place for said in found if said not in why}
+            container.ops.insert(0, Incomplete(name, found[0]))
     return lines + [f"{place}: {said}" for said, place in why.items()]
 
 
-def _run(
-    context: AutogenContext,
-    connection: Connection,
-    comparison: Comparison,
-    container: Any,
-    held: dict[str, ByHand],
-) -> None:
-    """Run the code of each operation; what fails, or is a part of what failed, is left by hand."""
-    environment = MigrationContext.configure(connection, opts={"target_metadata": context.metadata})
-    names = {"op": Operations(environment), "sa": sqlalchemy}
-    for parent, number, op in [*leaves(container)]:
-        of = comparison.subject(op)
-        if why := _why_held(op, of, held):
-            parent.ops[number] = ByHand(why, op, of)
-            continue
+class _Trial:
+    def __init__(self, context: AutogenContext, connection: Any, comparison: Comparison) -> None:
+        self.context, self.connection, self.comparison = context, connection, comparison
+        options = {"target_metadata": context.metadata}
+        environment = MigrationContext.configure(connection, opts=options)
+        self.names = {"op": Operations(environment), "sa": sqlalchemy}
+
+    def run(self, container: Any, wanted: Facts) -> None:
+        """Run each operation, and then what is missing; what fails is left to do by hand."""
+        self._run_each(container)
+        for is_last in (False, True):
+            if _by_hand(container):
+                break
+            found = self.comparison.operations(self.comparison.facts(self.connection), wanted)
+            more: Any = ops.UpgradeOps([op for op in found if isinstance(op, Statements)])
+            for number, op in enumerate(more.ops):
+                more.ops[number] = replace(op, undo=())  # the way back is tried on its own
+                if is_last:
+                    more.ops[number] = ByHand(f"{op.of}: not done by what is above", op, op.of)
+            self._run_each(more)
+            container.ops += more.ops
+
+    def _run_each(self, container: Any) -> None:
+        causes = dict[str, str]()
+        for parent, number, op in [it for it in leaves(container) if not isinstance(it[2], ByHand)]:
+            of = self.comparison.subject(op)
+            try:
+                self._attempt(op)
+            except Exception as error:
+                said: Any = error
+                while said.__cause__:
+                    said = said.__cause__
+                diag = getattr(said, "diag", None)
+                words = [diag.message_primary] if diag else [repr(said)]
+                if diag and said.pgcode.startswith(_OTHER_CAUSES):
+                    raise _Untried(printable(words[0])) from error
+                if diag and not said.pgcode.startswith("23"):  # whose details are values of rows
+                    words.append(diag.message_detail)
+                if diag and said.pgcode.startswith("22"):  # as they are in these
+                    words = [re.sub('".*"', '"..."', words[0])]
+                why = printable(": ".join(filter(None, [of, *words])))
+                parent.ops[number] = ByHand(causes.setdefault(of, why), op, of)
+
+    def _attempt(self, op: Any) -> None:
         try:
-            _attempt(context, connection, op, names)
-        except Exception as error:
-            said: Any = error
-            while said.__cause__:
-                said = said.__cause__
-            diag = getattr(said, "diag", None)
-            words = [diag.message_primary] if diag else [repr(said)]
-            if diag and said.pgcode.startswith(_OTHER_CAUSES):
-                raise _Untried(printable(words[0])) from error
-            if diag and not said.pgcode.startswith("23"):  # whose details are values of rows
-                words.append(diag.message_detail)
-            if diag and said.pgcode.startswith("22"):  # as they are in these
-                words = [re.sub('".*"', '"..."', words[0])]
-            why = printable(": ".join(filter(None, [of, *words])))
-            parent.ops[number] = ByHand(why, op, of)
-
-
-def _why_held(op: Any, of: str, held: dict[str, ByHand]) -> str:
-    """Of what it is a part: the change of a column, or what goes with a column or a table."""
-    for name, it in held.items():
-        uses = getattr(op, "uses", ()) if isinstance(it.refused, _DROPS) else ()
-        is_part = name == of or any(f"{use}.".startswith(f"{name}.") for use in uses)
-        if is_part and not isinstance(op, ByHand):
-            return it.why
-    return ""
-
-
-def _attempt(
-    context: AutogenContext, connection: Connection, op: Any, names: dict[str, Any]
-) -> None:
-    try:
-        with connection.begin_nested():
-            code = render.render_op(context, op)
-            exec("\n".join([*context.imports, *code]), dict(names))  # noqa: S102 (what is written)
-    except sqlalchemy.exc.DBAPIError as error:
-        is_cast = getattr(error.orig, "pgcode", "") == _NO_CAST and isinstance(op, Statements)
-        if not is_cast or len(op.do) > 1 or "::text::" in op.do[0]:
-            raise
-        value, _, type_ = op.do[0].rpartition("::")
-        op.do = [f"{value}::text::{type_}"]
-        _attempt(context, connection, op, names)
-
-
-def _compare(connection: Connection, comparison: Comparison, container: Any, wanted: Facts) -> None:
-    """What is still another way is left to do by hand too."""
-    now = wanted if comparison.failure else comparison.facts(connection)
-    for op in comparison.operations(now, wanted):
-        if isinstance(op, Statements):
-            container.ops.append(ByHand(f"{op.of}: not done by what is above", op, op.of))
+            with self.connection.begin_nested():
+                lines = [*self.context.imports, *render.render_op(self.context, op)]
+                exec("\n".join(lines), dict(self.names))  # noqa: S102 (what is written)
+        except sqlalchemy.exc.DBAPIError as error:
+            is_cast = getattr(error.orig, "pgcode", "") == _NO_CAST and isinstance(op, Statements)
+            if not is_cast or len(op.do) > 1 or "::text::" in op.do[0]:
+                raise
+            value, _, type_ = op.do[0].rpartition("::")
+            op.do = [f"{value}::text::{type_}"]
+            self._attempt(op)
 
 
 def _by_hand(container: Any) -> list[ByHand]:
