@@ -769,3 +769,12 @@ def test_the_settings_and_the_fast_path_mean_the_same_database(service: Service)
     same, refused, left = map(int, done.stdout.split())
     print(f"the same database {same} times, refused {refused}, asked of the settings {left}")
     assert min(same, refused, left) > 50  # of 600: 100 was missed by chance, once in a hundred runs
+
+
+def test_a_history_that_was_moved_elsewhere_is_migrated_by_alembic(service: Service) -> None:
+    (service.backend / "alembic").rename(service.backend / "migrations")
+    ini = service.backend / "alembic.ini"
+    text = ini.read_text()
+    ini.write_text(text.replace("%(here)s/alembic", "%(here)s/migrations"))
+    assert ini.read_text() != text
+    assert "Running upgrade" in succeeds(service.run("upgrade", "head")).stderr

@@ -132,7 +132,11 @@ def _files() -> list[str]:
     found = [name for name in found if os.path.isfile(f"{BACKEND}/{name}")]
     folders = ["alembic", "app/core", "app/migrate"]
     for folder in folders:
-        for entry in os.scandir(f"{BACKEND}/{folder}"):  # it knows what is a file without asking
+        try:
+            entries = [*os.scandir(f"{BACKEND}/{folder}")]  # they know what is a file
+        except OSError:
+            continue  # it is elsewhere, or may not be read
+        for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(f"{folder}/{entry.name}")
             elif entry.name.endswith(".py") and entry.is_file():
