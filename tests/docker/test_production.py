@@ -45,8 +45,10 @@ FACTS = (
     "SELECT last_value FROM goods_id_seq",
     "SELECT md5(lo_get(4711))",
     "SELECT extname, extversion FROM pg_extension ORDER BY 1",
-    "SELECT relname, relowner::regrole::text, relacl::text FROM pg_class"
-    " WHERE relnamespace = 'public'::regnamespace ORDER BY 1",
+    # The order of privileges within a table is the server's own.
+    "SELECT relname, relowner::regrole, (SELECT string_agg(acl::text, ' ' ORDER BY acl::text)"
+    " FROM unnest(relacl) AS acl) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+    " ORDER BY 1",
     "SELECT version_num FROM alembic_version",
     "SELECT revision, role FROM alembic_history",
 )
