@@ -195,6 +195,10 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
     comparison.dropped = {subject(op) for op in theirs if isinstance(op, ops.DropTableOp)}
     comparison.late = _late(theirs, comparison)
     types = {name(key): it.definition for key, it in comparison.old.items() if key[0] == "type"}
+    partitions = {name(key): it for key, it in comparison.old.items() if key[0] == "partition"}
+    for op in (op for op in theirs if isinstance(op, ops.DropTableOp)):
+        if by := partitions.get(subject(op)):
+            op.table_kw["postgresql_partition_by"] = by.definition.removeprefix("partitioned by ")
     reflected: list[Any] = [op._reverse for op in theirs if isinstance(op, _DROPS)]
     for made in reflected:
         items = [made.column] if isinstance(made, ops.AddColumnOp) else [*made.columns]

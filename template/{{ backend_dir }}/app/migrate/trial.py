@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy
@@ -15,6 +16,7 @@ from alembic.autogenerate import render
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import Operations, ops
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
 
 from app.migrate.comparison import ByHand, Comparison, Facts, Statements
 from app.migrate.errors import printable
@@ -22,6 +24,7 @@ from app.migrate.errors import printable
 # Neither the revision nor the rows: no connection, no privilege, no lock, a full disk.
 _OTHER_CAUSES = ("08", "40", "42501", "53", "55P03", "57")
 _NO_CAST = "42846"
+_ATTACHED = text(Path(__file__).with_name("attached.sql").read_text(encoding="utf-8"))
 
 
 class _Untried(Exception):  # noqa: N818 (no fault)
@@ -59,7 +62,10 @@ def try_out(
                 trial.run(upgrade, comparison.new)
                 upgrade.reverse_into(downgrade)
                 if not _by_hand(upgrade):
+                    lost = trial.attach()
+                    upgrade.ops += [op for op in lost if not isinstance(op, ByHand)]  # it has gone
                     trial.run(downgrade, comparison.old)
+                    downgrade.ops += trial.attach()
                 refused = {op.of for op in _by_hand(upgrade) if op.of}
                 there |= refused
                 refused |= {op.of for op in _by_hand(downgrade) if op.of}
@@ -89,6 +95,19 @@ class _Trial:
         options = {"target_metadata": context.metadata}
         environment = MigrationContext.configure(connection, opts=options)
         self.names = {"op": Operations(environment), "sa": sqlalchemy}
+        self._attached = self._look()
+
+    def _look(self) -> list[str]:
+        return [*self.connection.execute(_ATTACHED).scalars()]
+
+    def attach(self) -> list[ops.MigrateOperation]:
+        """Make again what went with a table or a column, such as a trigger."""
+        found = {*self._look()}
+        lost: Any = ops.UpgradeOps(
+            [Statements(9, [it], ()) for it in self._attached if it not in found]
+        )
+        self._run_each(lost)
+        return list(lost.ops)
 
     def run(self, container: Any, wanted: Facts) -> None:
         """Run each operation, and then what is missing; what fails is left to do by hand."""
@@ -124,7 +143,7 @@ class _Trial:
                 if diag and said.pgcode.startswith("22"):  # as they are in these
                     words = [re.sub('".*"', '"..."', words[0])]
                 why = printable(": ".join(filter(None, [of, *words])))
-                parent.ops[number] = ByHand(causes.setdefault(of, why), op, of)
+                parent.ops[number] = ByHand(causes.setdefault(of or why, why), op, of)
 
     def _attempt(self, op: Any) -> None:
         try:
