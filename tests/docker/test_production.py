@@ -7,6 +7,7 @@ million rows.
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Generator
@@ -116,6 +117,8 @@ def shop(new_service: NewService, slug: str) -> Generator[Service]:
     with new_service(environment=environment, **answers) as service:
         refused = service.compose("up", "--wait", "--detach", status=1)
         assert "secrets" in refused.stderr, "it starts without passwords"
+        roles = service.path / "database" / "roles.sql"
+        roles.chmod(0o600)  # as a clone by somebody with umask 077 has it
         type_guide(service, "## One machine", "The server takes")
         write_secrets(service)
         type_guide(service, "The server takes", "Each release")
@@ -238,6 +241,17 @@ def test_the_roles_are_split(shop: Service) -> None:
             done = shop.compose(*words, status=None)
             assert (done.returncode == 0) == works, done.stderr
             assert works or "password authentication failed" in done.stderr
+
+
+def test_the_way_out_of_a_wrong_password_changes_that_of_no_other_role(shop: Service) -> None:
+    wrong = ["-e", "POSTGRES_PASSWORD_FILE=", "-e", "POSTGRES_PASSWORD=wrong"]
+    done = shop.compose("run", "--rm", "--no-deps", *wrong, "migrate", status=5)
+    command = done.stderr.strip().rpartition(": ")[2]
+    for old, new in ((" exec ", " exec -T "), (r"\password", "SELECT current_user")):
+        assert old in command
+        command = command.replace(old, new)
+    whose = shop.execute(*shlex.split(command)).stdout
+    assert f"{shop.project.answers['project_slug']}_owner".replace("-", "_") in whose
 
 
 def test_no_secret_is_in_an_image_a_log_or_an_inspection(shop: Service) -> None:
@@ -388,7 +402,9 @@ def test_the_next_release_and_a_restore_are_as_the_guide_says(shop: Service) -> 
     assert health(shop) == 200
     assert psql(shop, "SELECT version_num FROM alembic_version") == "next\n"
     first = (backups / "before-1.0.1.dump").stat().st_ino
+    obstacle.mkdir()  # in the way of another backup of this version
     shop.compose("run", "--rm", "migrate")
+    obstacle.rmdir()
     assert {path.name for path in backups.iterdir()} == {"before-1.0.0.dump", "before-1.0.1.dump"}
     assert (backups / "before-1.0.1.dump").stat().st_ino == first
     assert type_guide(shop, "To go back to", "To restore") == 3
@@ -396,8 +412,14 @@ def test_the_next_release_and_a_restore_are_as_the_guide_says(shop: Service) -> 
     assert shop.container("api").attrs["Config"]["Image"].endswith(":1.0.0")
     assert psql(shop, "SELECT version_num FROM alembic_version") == "next\n"
     psql(shop, "DROP TABLE kept")
+    roles = shop.path / "database" / "roles.sql"
+    roles.rename(roles.with_suffix(".previous"))  # as `git pull` replaces it
+    said = "COMMENT ON DATABASE :\"database\" IS 'restored';\n"
+    shop.write("database/roles.sql", roles.with_suffix(".previous").read_text() + said)
     assert type_guide(shop, "To restore", "To change a password") == 6
     assert health(shop) == 200
     assert psql(shop, "SELECT count(*) FROM kept") == "1\n"
+    comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database"
+    assert psql(shop, f"{comment} WHERE datname = current_database()") == "restored\n"
     assert type_guide(shop, "To change a password", "Copy `backups/`") == 3
     assert health(shop) == 200

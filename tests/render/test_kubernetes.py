@@ -1,5 +1,6 @@
 """What `deploy: kubernetes` renders: kustomize builds it, Kubernetes' schemas know it."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -163,6 +164,23 @@ def test_argo_cd_applies_what_the_job_needs_before_it_and_its_release_after(
                     assert position(document) < position(job)
                 if other == "Deployment":
                     assert position(document) > position(job)
+
+
+def test_no_pod_of_a_release_starts_after_a_step_that_failed(
+    rendered: Render, tmp_path: Path
+) -> None:
+    """Such as an old Job that is not deleted: complete, and of another release."""
+    guide = (rendered(api="fastapi", deploy="kubernetes").path / "DEPLOY.md").read_text()
+    [commands] = re.findall(r"```sh\n(kubectl [^`]* delete job [^`]*)```", guide)
+    program = tmp_path / "kubectl"
+    program.write_text('#!/bin/sh\necho "$@" >> calls\n[ "$(wc -l < calls)" != "$FAILS" ]\n')
+    program.chmod(0o755)
+    for fails in range(1, 8):
+        (tmp_path / "calls").unlink(missing_ok=True)
+        environment = {"PATH": f"{tmp_path}:{os.defpath}", "FAILS": str(fails)}
+        done = subprocess.run(["sh", "-c", commands], cwd=tmp_path, env=environment, check=False)
+        assert done.returncode == 1
+        assert len((tmp_path / "calls").read_text().splitlines()) == fails
 
 
 def test_the_migration_is_a_job_or_an_init_container(documents: Documents) -> None:
