@@ -126,4 +126,6 @@ def _kept_copier(verb: str, options: Sequence[str], project: Path) -> None:
     for path in project.iterdir():
         if path.name != ".git":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    shutil.copytree(_kept[key], project, dirs_exist_ok=True)
+    # With the time of now, as Copier writes files: git takes one of the same size, time and inode
+    # for the one that it knows.
+    shutil.copytree(_kept[key], project, copy_function=shutil.copy, dirs_exist_ok=True)
