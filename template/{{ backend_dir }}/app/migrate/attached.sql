@@ -1,14 +1,40 @@
--- What goes with a table or a column, and no model says: the statements that make it again.
+-- What goes with a table, a column or a type, and no model says: the statements that make it again.
 WITH relation AS (
     SELECT oid AS id, oid::regclass AS name, relkind, relowner, relacl, relreplident, relispartition,
         relrowsecurity, relforcerowsecurity, pg_get_expr(relpartbound, oid) AS bound
     FROM pg_class WHERE relkind IN ('r', 'p', 'S')
       AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
+),
+col AS (
+    SELECT *, format('ALTER TABLE %s ALTER %I SET ', name, attname) AS alter, to_jsonb(a) AS said
+    FROM relation JOIN pg_attribute a ON attrelid = id AND attnum > 0 AND NOT attisdropped
+    WHERE relkind <> 'S'
+),
+granted AS (
+    SELECT relowner AS owner, CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || name AS name,
+        privilege_type AS what, acl.*
+    FROM relation, aclexplode(relacl) AS acl
+    UNION ALL
+    SELECT relowner, 'TABLE ' || name, format('%s (%I)', privilege_type, attname), acl.*
+    FROM col, aclexplode(attacl) AS acl
+    UNION ALL
+    SELECT typowner, 'TYPE ' || oid::regtype, privilege_type, acl.*
+    FROM pg_type, aclexplode(typacl) AS acl WHERE typtype IN ('e', 'd')
 )
 (SELECT concat_ws(' ', 'CREATE TABLE', name, 'PARTITION OF', inhparent::regclass, bound,
                   'PARTITION BY ' || pg_get_partkeydef(id))
  FROM relation JOIN pg_inherits ON inhrelid = id WHERE relispartition
  ORDER BY (SELECT count(*) FROM pg_partition_ancestors(id)))
+UNION ALL -- of a partition alone
+SELECT alter || 'DEFAULT ' || pg_get_expr(adbin, adrelid)
+FROM col JOIN pg_attrdef ON (adrelid, adnum) = (attrelid, attnum) WHERE relispartition AND attgenerated = ''
+UNION ALL SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', name, conname, pg_get_constraintdef(oid))
+FROM pg_constraint JOIN relation ON id = conrelid
+WHERE relispartition AND coninhcount = 0 AND conparentid = 0 AND contype <> 'n'
+UNION ALL SELECT pg_get_indexdef(indexrelid)
+FROM pg_index JOIN relation ON id = indrelid
+WHERE relispartition AND indexrelid NOT IN (SELECT inhrelid FROM pg_inherits)
+  AND indexrelid NOT IN (SELECT conindid FROM pg_constraint WHERE contype IN ('p', 'u', 'x'))
 UNION ALL SELECT format('ALTER TABLE %s INHERIT %s', name, inhparent::regclass)
 FROM relation JOIN pg_inherits ON inhrelid = id WHERE NOT relispartition
 UNION ALL SELECT format('ALTER TABLE %s %s', name, what)
@@ -16,16 +42,23 @@ FROM relation, LATERAL (VALUES
     (relrowsecurity, 'ENABLE ROW LEVEL SECURITY'), (relforcerowsecurity, 'FORCE ROW LEVEL SECURITY'),
     (relreplident = 'f', 'REPLICA IDENTITY FULL'), (relreplident = 'n', 'REPLICA IDENTITY NOTHING')
 ) AS has (it, what) WHERE it
-UNION ALL SELECT format('GRANT %s ON %s %s TO %s', string_agg(what, ', ' ORDER BY what),
-    CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, name, receiver)
-FROM (
-    SELECT id, acl.*, privilege_type AS what FROM relation, aclexplode(relacl) AS acl
-    UNION ALL SELECT id, acl.*, format('%s (%I)', privilege_type, attname)
-    FROM relation JOIN pg_attribute ON attrelid = id, aclexplode(attacl) AS acl
-) AS granted JOIN relation USING (id), LATERAL (SELECT concat(
+UNION ALL SELECT alter || what
+FROM col JOIN pg_type t ON t.oid = atttypid, LATERAL (VALUES
+    (attstorage <> typstorage, 'STORAGE ' || CASE attstorage
+        WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END),
+    (attcompression <> '', 'COMPRESSION ' || CASE attcompression WHEN 'p' THEN 'pglz' ELSE 'lz4' END),
+    ((said ->> 'attstattarget')::int >= 0, 'STATISTICS ' || (said ->> 'attstattarget'))
+) AS has (it, what) WHERE it
+UNION ALL SELECT format('COMMENT ON TYPE %s IS %L', oid::regtype, description)
+FROM pg_type JOIN pg_description ON (classoid, objoid) = (pg_type.tableoid, oid)
+WHERE typtype IN ('e', 'd') AND typnamespace <> 'pg_catalog'::regnamespace
+UNION ALL SELECT format('GRANT %s ON %s TO %s', string_agg(what, ', ' ORDER BY what), name, receiver)
+FROM granted, LATERAL (SELECT concat(
     CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
     CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END)) AS to_whom (receiver)
-WHERE grantee <> relowner GROUP BY name, relkind, receiver
+WHERE grantee <> owner GROUP BY name, receiver
+UNION ALL SELECT format('REVOKE ALL ON TYPE %s FROM PUBLIC', oid::regtype)
+FROM pg_type WHERE typtype IN ('e', 'd') AND 0 <> ALL (SELECT grantee FROM aclexplode(typacl)) AND typacl <> '{}'
 UNION ALL SELECT concat_ws(' ', format('CREATE POLICY %I ON %s AS', polname, name),
     CASE WHEN polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END, 'FOR', CASE polcmd
         WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE'
@@ -34,10 +67,17 @@ UNION ALL SELECT concat_ws(' ', format('CREATE POLICY %I ON %s AS', polname, nam
     'USING (' || pg_get_expr(polqual, polrelid) || ')',
     'WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')')
 FROM pg_policy JOIN relation ON id = polrelid
-UNION ALL SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext JOIN relation ON stxrelid = id
-UNION ALL SELECT pg_get_triggerdef(oid, true) FROM pg_trigger JOIN relation ON tgrelid = id
+UNION ALL SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext JOIN relation ON id = stxrelid
+UNION ALL SELECT pg_get_triggerdef(oid, true) FROM pg_trigger JOIN relation ON id = tgrelid
 WHERE NOT tgisinternal AND tgparentid = 0
-UNION ALL SELECT format('ALTER TABLE %s DISABLE TRIGGER %I', name, tgname)
-FROM pg_trigger JOIN relation ON tgrelid = id
-WHERE NOT tgisinternal AND tgparentid = 0 AND tgenabled = 'D'
-UNION ALL SELECT pg_get_ruledef(oid, true) FROM pg_rewrite JOIN relation ON ev_class = id
+UNION ALL SELECT format('ALTER TABLE %s %s TRIGGER %I', name, CASE tgenabled
+    WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END, tgname)
+FROM pg_trigger JOIN relation ON id = tgrelid
+WHERE NOT tgisinternal AND tgparentid = 0 AND tgenabled <> 'O'
+UNION ALL SELECT pg_get_ruledef(oid, true) FROM pg_rewrite JOIN relation ON id = ev_class
+UNION ALL SELECT concat_ws(' ', format('ALTER PUBLICATION %I ADD TABLE', pubname), name,
+    '(' || (
+        SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM col
+        WHERE attrelid = prrelid AND attnum = ANY (prattrs)) || ')',
+    'WHERE (' || pg_get_expr(prqual, prrelid) || ')')
+FROM pg_publication_rel JOIN relation ON id = prrelid JOIN pg_publication p ON p.oid = prpubid

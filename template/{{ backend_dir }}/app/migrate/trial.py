@@ -90,6 +90,8 @@ def try_out(
 
 
 class _Trial:
+    """The revision, run operation by operation in a transaction that is rolled back."""
+
     def __init__(self, context: AutogenContext, connection: Any, comparison: Comparison) -> None:
         self.context, self.connection, self.comparison = context, connection, comparison
         options = {"target_metadata": context.metadata}
