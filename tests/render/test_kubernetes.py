@@ -166,19 +166,69 @@ def test_argo_cd_applies_what_the_job_needs_before_it_and_its_release_after(
                     assert position(document) > position(job)
 
 
-def test_no_pod_of_a_release_starts_after_a_step_that_failed(
-    rendered: Render, tmp_path: Path
-) -> None:
-    """Such as an old Job that is not deleted: complete, and of another release."""
-    guide = (rendered(api="fastapi", deploy="kubernetes").path / "DEPLOY.md").read_text()
+@pytest.fixture
+def guide(rendered: Render) -> str:
+    """DEPLOY.md."""
+    return (rendered(api="fastapi", deploy="kubernetes").path / "DEPLOY.md").read_text()
+
+
+def release(guide: str) -> str:
+    """The commands of each release."""
     [commands] = re.findall(r"```sh\n(kubectl [^`]* delete job [^`]*)```", guide)
+    return str(commands)
+
+
+def test_a_release_applies_what_the_job_needs_then_the_job_then_all(
+    documents: Documents, guide: str
+) -> None:
+    applied: list[set[str]] = []
+    for selector in re.findall(r"apply --kustomize \S+(?: --selector '?([^' ]+))?", release(guide)):
+        key, _, value = selector.lstrip("!").partition("=")
+        chosen = set[str]()
+        for (kind, _), it in documents.items():
+            label = it["metadata"].get("labels", {}).get(key)
+            if not selector or (label is None if selector[0] == "!" else label == value):
+                chosen.add(kind)
+        applied.append(chosen)
+    first, second, third = applied
+    assert {"ConfigMap", "Namespace", "NetworkPolicy"} <= first
+    assert not pods(documents).keys() & first
+    assert second == pods(documents).keys() - {"Deployment"}
+    assert third == {kind for kind, _ in documents}
+
+
+def test_each_pod_reaches_what_it_needs_and_the_guide_makes_its_secrets(
+    documents: Documents, guide: str, rendered: Render
+) -> None:
+    [policy] = [it["spec"] for (kind, _), it in documents.items() if kind == "NetworkPolicy"]
+    [config] = [it["data"] for (kind, _), it in documents.items() if kind == "ConfigMap"]
+    out = [
+        (it.get("protocol", "TCP"), it["port"]) for way in policy["egress"] for it in way["ports"]
+    ]
+    assert sorted(out) == [("TCP", 53), ("TCP", int(config["POSTGRES_PORT"])), ("UDP", 53)]
+    roles = (rendered(deploy="kubernetes").path / "database" / "roles.sql").read_text()
+    made = re.findall(r"create secret generic (\S+) .*\\\n.*username=(\S+)", guide)
+    for name, role in made:
+        assert f"\\set {name.removeprefix('database-')} {role}\n" in roles
+    for spec in pods(documents).values():
+        for container in spec["containers"]:
+            for port in container.get("ports", []):
+                assert {"port": port["containerPort"]} in policy["ingress"][0]["ports"]
+        wanted = {it["secret"]["secretName"] for it in spec["volumes"] if "secret" in it}
+        assert wanted <= {name for name, _ in made}
+
+
+def test_no_pod_of_a_release_starts_after_a_step_that_failed(guide: str, tmp_path: Path) -> None:
+    """Such as an old Job that is not deleted: complete, and of another release."""
     program = tmp_path / "kubectl"
     program.write_text('#!/bin/sh\necho "$@" >> calls\n[ "$(wc -l < calls)" != "$FAILS" ]\n')
     program.chmod(0o755)
     for fails in range(1, 8):
         (tmp_path / "calls").unlink(missing_ok=True)
         environment = {"PATH": f"{tmp_path}:{os.defpath}", "FAILS": str(fails)}
-        done = subprocess.run(["sh", "-c", commands], cwd=tmp_path, env=environment, check=False)
+        done = subprocess.run(
+            ["sh", "-c", release(guide)], cwd=tmp_path, env=environment, check=False
+        )
         assert done.returncode == 1
         assert len((tmp_path / "calls").read_text().splitlines()) == fails
 
