@@ -41,6 +41,13 @@ CREATE VIEW totals AS SELECT feels, count(*) FROM goods GROUP BY feels;
 ALTER VIEW totals OWNER TO reader;
 SELECT lo_from_bytea(4711, decode(repeat('00ff', 100000), 'hex'));
 """  # noqa: S608
+SLOW = """
+CREATE OR REPLACE FUNCTION is_slow(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+IF current_database() = 'cut' THEN PERFORM pg_sleep(600); END IF; RETURN true;
+END $$;
+CREATE TABLE slow_to_restore (x int CHECK (is_slow(x)));
+INSERT INTO slow_to_restore VALUES (1)
+"""
 FACTS = (
     "SELECT count(*), sum(hashtext(goods::text)::bigint) FROM goods",
     "SELECT last_value FROM goods_id_seq",
@@ -380,9 +387,27 @@ def test_a_backup_that_is_cut_off_leaves_nothing(shop: Service, number: str) -> 
         finally:
             psql(shop, f"{end} query = '{hold}'")
     assert [it.name for it in (shop.path / "backups").iterdir() if "cut" in it.name] == []
-    shop.compose("run", "--rm", "backup", "cut")
-    (shop.path / "backups" / "cut.dump").unlink()
     psql(shop, "DROP TABLE locked")
+
+
+def test_a_restore_that_is_cut_off_leaves_no_database(shop: Service) -> None:
+    """While it copies rows, into a table whose CHECK takes its time."""
+    psql(shop, SLOW)
+    shop.compose("run", "--rm", "backup", "slow")
+    with ThreadPoolExecutor() as pool:
+        words = ["run", "--rm", "--name", shop.name, "restore", "backups/slow.dump", "cut"]
+        run = pool.submit(shop.compose, *words, status=None)
+        look = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = 'cut' AND wait_event = 'PgSleep'"
+        )
+        while psql(shop, look) == "0\n":
+            assert not run.done(), run.result()
+            time.sleep(0.1)
+        shop.engine.containers.get(shop.name).kill("SIGTERM")
+        assert run.result().returncode
+    assert psql(shop, "SELECT 1 FROM pg_database WHERE datname = 'cut'") == ""
+    (shop.path / "backups" / "slow.dump").unlink()
+    psql(shop, "DROP TABLE slow_to_restore")
 
 
 def test_the_next_release_and_a_restore_are_as_the_guide_says(shop: Service) -> None:
