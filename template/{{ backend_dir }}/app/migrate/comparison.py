@@ -154,7 +154,7 @@ def tables_of(metadata: MetaData) -> list[Table]:
     for type_ in (it for it in _types(metadata) if hasattr(it, "create_type")):
         type_.create_type = True
     for index in (index for table in metadata.tables.values() for index in table.indexes):
-        if "postgresql_concurrently" in index.dialect_kwargs:
+        if index.dialect_kwargs["postgresql_concurrently"]:
             index.dialect_kwargs["postgresql_concurrently"] = False
     for key in (key for table in metadata.tables.values() for key in table.foreign_keys):
         key.column  # noqa: B018 (that it is there)
