@@ -150,8 +150,9 @@ class _Trial:
     def _attempt(self, op: Any) -> None:
         try:
             with self.connection.begin_nested():
-                lines = [*self.context.imports, *render.render_op(self.context, op)]
-                exec("\n".join(lines), dict(self.names))  # noqa: S102 (what is written)
+                lines = render.render_op(self.context, op)  # and what it imports
+                code = "\n".join([*self.context.imports, *lines])
+                exec(code, dict(self.names))  # noqa: S102 (what is written)
         except sqlalchemy.exc.DBAPIError as error:
             is_cast = getattr(error.orig, "pgcode", "") == _NO_CAST and isinstance(op, Statements)
             if not is_cast or len(op.do) > 1 or "::text::" in op.do[0]:
