@@ -31,13 +31,12 @@ FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(%(pid)s))
 -- What the session `pid` is doing; a build of an index says how far it is.
 SELECT concat('Running for ', round(extract(epoch FROM clock_timestamp() - query_start)), ' s',
               CASE wait_event_type WHEN 'Lock' THEN ', waiting for a lock' END,
-              ', ' || phase, ', ' || round(100.0 * done / nullif(total, 0)) || ' per cent', ': ',
+              ', ' || phase,
+              ', ' || coalesce(100 * blocks_done / nullif(blocks_total, 0),
+                               100 * tuples_done / nullif(tuples_total, 0)) || ' per cent', ': ',
               left(regexp_replace(query, '[[:space:]]+', ' ', 'g'), 60))
 FROM pg_stat_activity LEFT JOIN pg_stat_progress_create_index USING (pid)
-LEFT JOIN LATERAL (VALUES (blocks_done, blocks_total), (tuples_done, tuples_total)) AS part (done, total)
-    ON total > 0
 WHERE pid = %(pid)s AND state = 'active'
-LIMIT 1
 
 -- name: leftovers
 -- An index that another session is building is invalid too, but not left behind. PostgreSQL does not
