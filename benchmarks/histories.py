@@ -107,8 +107,8 @@ def _answers(url: URL) -> bool:
 
 def _find(path: Path) -> tuple[str, Path]:
     """Which one it is, and the folder of its revisions."""
-    for name, known in KNOWN.items():
-        for versions in path.rglob(known["versions"]):
+    for name in sorted(KNOWN, key=lambda name: -len(KNOWN[name]["versions"])):  # closest first
+        for versions in path.rglob(KNOWN[name]["versions"]):
             return name, versions
     sys.exit(f"{path} has none of the folders that benchmarks/histories.toml names")
 
