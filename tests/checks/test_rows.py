@@ -120,6 +120,16 @@ def test_every_table_gets_rows(new_database: NewDatabase, filler: Any) -> None:
     assert not any(filler.fill(url).values())
 
 
+def test_a_document_is_an_object_as_revisions_expect(
+    new_database: NewDatabase, filler: Any
+) -> None:
+    url = new_database()
+    execute(url, "CREATE TABLE sites (settings jsonb NOT NULL, plan json NOT NULL)")
+    filler.fill(url)
+    query = "SELECT jsonb_typeof(settings), json_typeof(plan) FROM sites"
+    assert execute(url, query) == [("object", "object")] * 3
+
+
 def test_the_rows_are_the_same_each_time(new_database: NewDatabase) -> None:
     texts = []
     for url in (new_database(), new_database()):
