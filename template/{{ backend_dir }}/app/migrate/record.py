@@ -6,6 +6,7 @@ says anything that did not happen.
 
 import ast
 import hashlib
+import os
 import re
 import socket
 import time
@@ -20,7 +21,7 @@ from alembic.script import Script
 from sqlalchemy import Connection
 
 from app.migrate.errors import MigrationError, problem
-from app.migrate.fastpath import files_digest
+from app.migrate.fastpath import HEADS, files_digest
 from app.migrate.queries import SQL
 
 log = getLogger(__name__)
@@ -45,7 +46,8 @@ class Recorder:
         `stamp` records those as they are now. Leaves no transaction open.
 
         Raises:
-            MigrationError: there is no revision, or one has an id that cannot be.
+            MigrationError: there is no revision, or one has an id that cannot be; or a newer
+                release has migrated, so that one that starts again or comes back has no work.
         """
         if self._texts:
             return  # this is another attempt
@@ -72,6 +74,12 @@ class Recorder:
                 parent = next(iter(script._versioned_down_revisions), "base")
                 edited = problem("record", "edited", file=Path(script.path).name, parent=parent)
                 log.warning("%s. %s", edited.cause, edited.remedy)
+        is_image = os.environ.get("ENVIRONMENT") == "production"  # on a laptop, a file is missing
+        is_to_head = self.context.context_opts["destination_rev"] in HEADS
+        if is_image and is_to_head and applied.keys() >= set(scripts.get_heads()):
+            rows = MigrationContext.configure(connection).get_current_heads()
+            if set(rows) - {script.revision for script in scripts.walk_revisions()}:
+                raise MigrationError(problem("migrate", "ahead", revision=", ".join(rows)))
         connection.commit()
         self._since = time.monotonic()
 

@@ -4,7 +4,6 @@
 limit; `SET search_path` would put its tables elsewhere, and only if one run applies both.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
@@ -18,7 +17,6 @@ from sqlalchemy import Connection, event
 
 from app.migrate.connect import SETTINGS
 from app.migrate.errors import MigrationError, problem
-from app.migrate.fastpath import HEADS
 from app.migrate.queries import SQL
 
 _ROLLBACK = re.compile(r"\s*(ROLLBACK|ABORT)\b(?!.*\b(TO|PREPARED)\b)", re.IGNORECASE)
@@ -84,18 +82,8 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
 
         return run
 
-    def end_if_ahead(rows: Iterable[str]) -> None:
-        """Where a newer release has migrated, one that starts again or comes back has no work."""
-        known = {script.revision for script in context.script.walk_revisions()}
-        is_image = os.environ.get("ENVIRONMENT") == "production"  # on a laptop, a file is missing
-        if is_image and context.context_opts["destination_rev"] in HEADS and set(rows) - known:
-            applied = set(connection.exec_driver_sql(SQL["applied"]).scalars())
-            if applied.issuperset(context.script.get_heads()):
-                raise MigrationError(problem("migrate", "ahead", revision=", ".join(rows)))
-
     def clean_steps(heads: Any, migration: MigrationContext) -> Iterator[MigrationStep]:
         _clean(connection)  # a failed attempt may have left something
-        end_if_ahead(heads)
         for step in steps(heads, migration):
             if isinstance(step, RevisionStep):
                 step.migration_fn = then_clean(step, migration)
