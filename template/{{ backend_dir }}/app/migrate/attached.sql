@@ -1,6 +1,6 @@
 -- What goes with a table, a column or a type, and no model says: the statements that make it again.
 WITH relation AS (
-    SELECT oid AS id, oid::regclass AS name, relkind, relowner, relacl, relreplident, relispartition,
+    SELECT oid AS id, oid::regclass AS name, relname, relkind, relowner, relacl, relreplident, relispartition,
         relrowsecurity, relforcerowsecurity, pg_get_expr(relpartbound, oid) AS bound
     FROM pg_class WHERE relkind IN ('r', 'p', 'S')
       AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
@@ -35,6 +35,15 @@ UNION ALL SELECT pg_get_indexdef(indexrelid)
 FROM pg_index JOIN relation ON id = indrelid
 WHERE relispartition AND indexrelid NOT IN (SELECT inhrelid FROM pg_inherits)
   AND indexrelid NOT IN (SELECT conindid FROM pg_constraint WHERE contype IN ('p', 'u', 'x'))
+UNION ALL -- PostgreSQL 18 names what says NOT NULL, and a column that is renamed keeps the name
+SELECT CASE WHEN convalidated AND NOT connoinherit
+    THEN format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', name, usual, conname)
+    ELSE format('ALTER TABLE %s ALTER %I DROP NOT NULL, ADD CONSTRAINT %I %s', name, attname, conname,
+        pg_get_constraintdef(pg_constraint.oid)) END
+FROM pg_constraint JOIN col ON attrelid = conrelid AND attnum = ALL (conkey),
+LATERAL (SELECT concat_ws('_', relname, attname, 'not_null')) AS x (usual)
+WHERE contype = 'n' AND coninhcount = 0 AND octet_length(usual) < 64
+  AND (conname <> usual OR NOT convalidated OR connoinherit)
 UNION ALL SELECT format('ALTER TABLE %s INHERIT %s', name, inhparent::regclass)
 FROM relation JOIN pg_inherits ON inhrelid = id WHERE NOT relispartition
 UNION ALL SELECT format('ALTER TABLE %s %s', name, what)

@@ -17,6 +17,7 @@ from alembic.operations import ops
 from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import (
+    CheckConstraint,
     Column,
     Connection,
     Constraint,
@@ -267,7 +268,7 @@ def _late(theirs: list[Any], comparison: Comparison) -> set[str]:
             if isinstance(item, ForeignKeyConstraint) and op in created:
                 to = comparison.named(item.referred_table.schema, item.referred_table.name)
                 item.info["late"] = item.use_alter or to in pending
-            elif isinstance(item, ForeignKeyConstraint | UniqueConstraint):
+            elif isinstance(item, CheckConstraint | ForeignKeyConstraint | UniqueConstraint):
                 item.info["late"] = op not in created
             if _is_late(item):
                 late.add(comparison.of_constraint(op, item))

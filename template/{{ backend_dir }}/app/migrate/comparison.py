@@ -180,11 +180,10 @@ class Comparison:
         self._dialect = connection.dialect
         self._quote = connection.dialect.identifier_preparer.quote
         self.first, self.old = list[Statements | ByHand](), self.facts(connection)
-        self.new = self.old
         there = inspect(connection)
         for name in map(self._quote, sorted(found - set(there.get_schema_names()))):
             self._first("schema", name)
-        self._make(connection, metadata, tables)
+        self.new = self._make(connection, metadata, tables)
         self._generated = {it for it in self.old.keys() & self.new.keys() if it[0] == "generated"}
         names = {self.named(table.schema, table.name): table for table in views}
         for name in sorted(names.keys() & {plain(table) for _, table, _ in self.old}):
@@ -235,7 +234,7 @@ class Comparison:
             if kind != "not valid" or not apart
         }
 
-    def _make(self, connection: Connection, metadata: MetaData, tables: list[Table]) -> None:
+    def _make(self, connection: Connection, metadata: MetaData, tables: list[Table]) -> Facts:
         path, extensions = connection.exec_driver_sql("SHOW search_path").scalar_one(), list[str]()
         apart, default = self._apart, self._default
         while True:
@@ -252,8 +251,7 @@ class Comparison:
                     if it.dialect_kwargs.get("postgresql_not_valid"):  # in CREATE TABLE, of no use
                         connection.execute(DropConstraint(it))
                         connection.execute(AddConstraint(it, isolate_from_table=False))
-                self.new = self.facts(connection, apart=True)
-                return
+                return self.facts(connection, apart=True)
             except (CompileError, DBAPIError) as error:
                 state = str(getattr(getattr(error, "orig", None), "pgcode", "42"))
                 if state == "42501" or state[:2] not in {"0A", "22", "42"}:
