@@ -6,6 +6,7 @@ not run is counted in a table at the end, with the command that would let it; wi
 
 import os
 import subprocess
+import time
 from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
@@ -37,12 +38,23 @@ def kind_of(item: pytest.Item) -> str:
 
 
 @cache
+def _commit() -> int | None:
+    """The number of the commit that CI tests; None elsewhere."""
+    if os.environ.get("CI") != "true":
+        return None
+    return int(subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=DOCKER), 16)
+
+
 def part_of(parts: int) -> slice:
     """What runs of a list of cases: all; in CI one part, another one with each commit."""
-    if os.environ.get("CI") != "true":
-        return slice(None)
-    head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=DOCKER)
-    return slice(int(head, 16) % parts, None, parts)
+    commit = _commit()
+    return slice(None) if commit is None else slice(commit % parts, None, parts)
+
+
+def seed_of(variable: str) -> int:
+    """Of a random test: what the variable says, else of CI's commit, else another one each time."""
+    given = os.environ.get(variable)
+    return int(given) if given else (_commit() or time.time_ns()) % 2**32
 
 
 def leave_for_other_commits(config: pytest.Config, items: list[pytest.Item]) -> None:

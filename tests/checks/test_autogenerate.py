@@ -6,7 +6,6 @@ import random
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from collections import Counter
 from contextlib import closing
@@ -18,7 +17,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests._kit.forks import forks
-from tests._kit.report import part_of
+from tests._kit.report import part_of, seed_of
 from tests._kit.revision import PLANTED, write_revision
 from tests._kit.support import Done, NewDatabase, environment, execute, succeed
 from tests.checks.test_suite_catches import (
@@ -149,7 +148,7 @@ def random_models(seed: int) -> dict[str, Any]:
 def test_random_columns_go_through_the_loop(render: Render, server: URL) -> None:
     """Types, nullability, defaults and indexes; AUTOGENERATE_SEED is the first of them."""
     number = int(os.environ.get("AUTOGENERATE_MODELS", "8"))
-    first = int(os.environ.get("AUTOGENERATE_SEED", time.time()))
+    first = seed_of("AUTOGENERATE_SEED")
     cases = {f"AUTOGENERATE_SEED={n}": random_models(n) for n in range(first, first + number)}
     for case in cases.values():
         for key in ("models", "then"):

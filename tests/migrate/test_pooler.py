@@ -52,7 +52,7 @@ def pgbouncer(url: URL, port: int, **settings: str | int) -> Generator[URL]:
         process = subprocess.Popen([PGBOUNCER, "-q", *user, folder / "ini"])
         pooled = url.set(port=port)
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 120
             while True:
                 try:
                     psycopg2.connect(pooled.render_as_string(hide_password=False)).close()
@@ -64,7 +64,7 @@ def pgbouncer(url: URL, port: int, **settings: str | int) -> Generator[URL]:
             yield pooled
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(120)
 
 
 @pytest.mark.parametrize(

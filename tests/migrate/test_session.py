@@ -104,8 +104,8 @@ def test_the_statement_timeout_of_a_role_is_not_for_migrations(service: Service)
     execute(service.url, f'ALTER ROLE postgres IN DATABASE "{name}" SET statement_timeout = 100')
     done = service.migrate()
     assert done.returncode == 0, done
-    given = service.url.update_query_dict({"options": "-c statement_timeout=100"})
-    service.add("slower", "op.execute('SELECT pg_sleep(0.5)')")
+    given = service.url.update_query_dict({"options": "-c statement_timeout=1000"})
+    service.add("slower", "op.execute('SELECT pg_sleep(2)')")
     url = given.render_as_string(hide_password=False)
     assert service.migrate(MIGRATION_DATABASE_URL=url).returncode == 10, "a URL has the last word"
 

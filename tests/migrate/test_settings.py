@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from dotenv import dotenv_values
 
-from tests._kit.report import cannot_run
+from tests._kit.report import cannot_run, seed_of
 from tests._kit.support import SHAPES, environment, in_env_file
 from tests.conftest import Project, Render
 
@@ -188,7 +187,7 @@ def random_passwords(seed: int) -> list[str]:
 def test_compose_reads_the_same_from_the_file(read: Reader) -> None:
     if not shutil.which("docker"):
         cannot_run("no docker command line", "scripts/lab up")
-    seed = int(os.environ.get("SEED", time.time()))
+    seed = seed_of("SEED")
     values = dict(enumerate(random_passwords(seed)))
     assert len(values) > 500
     folder = read.project.path

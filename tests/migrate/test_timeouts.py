@@ -212,7 +212,7 @@ def test_each_try_has_the_timeout_again(service: Service) -> None:
         """,
     )
     with transaction(service.url, "SELECT count(*) FROM other"):
-        done = service.migrate(MIGRATION_LOCK_TIMEOUT="0.2", MIGRATION_RETRY_WAIT="1")
+        done = service.migrate(MIGRATION_LOCK_TIMEOUT="0.2", MIGRATION_RETRY_WAIT="3")
     assert done.returncode == 9, done
     limits = done.stdout.splitlines()
     assert len(limits) >= 2, done
