@@ -1,6 +1,7 @@
 -- What goes with a table, a column or a type, and no model says: the statements that make it again.
 WITH relation AS (
-    SELECT oid AS id, oid::regclass AS name, relname, relkind, relowner, relacl, relreplident, relispartition,
+    SELECT oid AS id, oid::regclass AS name, relname, relkind,
+        relnamespace::regnamespace || '.' AS schema, relowner, relacl, relreplident, relispartition,
         relrowsecurity, relforcerowsecurity, pg_get_expr(relpartbound, oid) AS bound
     FROM pg_class WHERE relkind IN ('r', 'p', 'S')
       AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
@@ -44,12 +45,18 @@ FROM pg_constraint JOIN col ON attrelid = conrelid AND attnum = ALL (conkey),
 LATERAL (SELECT concat_ws('_', relname, attname, 'not_null')) AS x (usual)
 WHERE contype = 'n' AND coninhcount = 0 AND octet_length(usual) < 64
   AND (conname <> usual OR NOT convalidated OR connoinherit)
+UNION ALL -- and the sequence of a table or a column that is renamed
+SELECT format('ALTER SEQUENCE %s%I RENAME TO %I', schema, usual, relname)
+FROM (SELECT s.relname, s.schema, concat_ws('_', col.relname, attname, 'seq') AS usual
+    FROM relation s JOIN pg_depend ON classid = 'pg_class'::regclass AND objid = s.id AND deptype IN ('a', 'i')
+    JOIN col ON (attrelid, attnum) = (refobjid, refobjsubid)) AS x
+WHERE relname <> usual AND octet_length(usual) < 64
 UNION ALL SELECT format('ALTER TABLE %s INHERIT %s', name, inhparent::regclass)
 FROM relation JOIN pg_inherits ON inhrelid = id WHERE NOT relispartition
 UNION ALL SELECT format('ALTER TABLE %s %s', name, what)
 FROM relation, LATERAL (VALUES
     (relrowsecurity, 'ENABLE ROW LEVEL SECURITY'), (relforcerowsecurity, 'FORCE ROW LEVEL SECURITY'),
-    (relreplident = 'f', 'REPLICA IDENTITY FULL'), (relreplident = 'n', 'REPLICA IDENTITY NOTHING')
+    (relreplident = 'f', 'REPLICA IDENTITY FULL'), (relreplident = 'n' AND relkind <> 'S', 'REPLICA IDENTITY NOTHING')
 ) AS has (it, what) WHERE it
 UNION ALL SELECT alter || what
 FROM col JOIN pg_type t ON t.oid = atttypid, LATERAL (VALUES

@@ -324,6 +324,8 @@ class Comparison:
                     it._replace(make=[make.partition(" USING ")[0] for make in it.make])
                     for it in (was, now)
                 )
+            if kind == "numbers" and in_both:  # whose name stays, where its table gets another
+                now = now._replace(make=[was.make[0].removesuffix(was.definition) + now.definition])
             if kind == "labels":
                 come.append(_relabelled(key, old, new, of in renewed, self.dropped))
             elif (

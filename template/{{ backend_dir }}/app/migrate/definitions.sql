@@ -45,7 +45,7 @@ used AS (
     GROUP BY objid
 ),
 attribute AS (
-    SELECT r.name AS relation, quote_ident(attname) AS name, attidentity, attgenerated, uses,
+    SELECT r.name AS relation, quote_ident(attname) AS name, attname, attidentity, attgenerated, uses,
         CASE WHEN attnotnull THEN 'NOT NULL' END AS not_null,
         col_description(r.id, attnum) AS comment, s.name AS sequence, s.type AS sequence_type, s.options,
         format('ALTER TABLE %s ALTER %I ', r.name, attname) AS alter,
@@ -157,7 +157,7 @@ fact (kind, relation, item, definition, make, drop, uses) AS (
             CASE attidentity WHEN '' THEN format('%sSET DEFAULT nextval(%L)', alter, sequence) ELSE
                 format('%sADD GENERATED %s AS IDENTITY (%s)', alter,
                     CASE attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, options) END,
-            format('SELECT setval(%L, max(%s)) FROM %s', sequence, name, relation)],
+            format('SELECT setval(pg_get_serial_sequence(%L, %L), max(%s)) FROM %s', relation, attname, name, relation)],
         CASE attidentity WHEN '' THEN ARRAY[alter || 'DROP DEFAULT', 'DROP SEQUENCE ' || sequence]
             ELSE ARRAY[alter || 'DROP IDENTITY'] END, NULL
     FROM attribute WHERE sequence IS NOT NULL
