@@ -29,6 +29,10 @@ granted AS (
 UNION ALL -- of a partition alone
 SELECT alter || 'DEFAULT ' || pg_get_expr(adbin, adrelid)
 FROM col JOIN pg_attrdef ON (adrelid, adnum) = (attrelid, attnum) WHERE relispartition AND attgenerated = ''
+UNION ALL SELECT alter || 'NOT NULL'
+FROM col JOIN pg_inherits ON inhrelid = attrelid
+JOIN pg_attribute p ON (p.attrelid, p.attname) = (inhparent, col.attname)
+WHERE relispartition AND col.attnotnull AND NOT p.attnotnull
 UNION ALL SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', name, conname, pg_get_constraintdef(oid))
 FROM pg_constraint JOIN relation ON id = conrelid
 WHERE relispartition AND coninhcount = 0 AND conparentid = 0 AND contype <> 'n'

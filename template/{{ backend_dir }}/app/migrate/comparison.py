@@ -306,12 +306,10 @@ class Comparison:
             is_same = in_both and was.definition == now.definition
             is_replaced = bool(was.drop) and kind != "comment"
             if kind == "default":
-                if (
-                    types[0] == types[1]
-                    and old.get(("enum column", table, item), Fact()).uses & renewed
-                ):
-                    continue  # with its type
                 is_replaced = types[0] != types[1]  # it has to fit each
+                column = old.get(("enum column", table, item), Fact())
+                if not is_replaced and column.uses & renewed:
+                    continue  # with its type
                 is_same &= not is_replaced
             if is_same and not (kind in _REMADE and of in remade):
                 continue
