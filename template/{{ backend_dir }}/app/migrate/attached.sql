@@ -27,12 +27,16 @@ granted AS (
  FROM relation JOIN pg_inherits ON inhrelid = id WHERE relispartition
  ORDER BY (SELECT count(*) FROM pg_partition_ancestors(id)))
 UNION ALL -- of a partition alone
-SELECT alter || 'DEFAULT ' || pg_get_expr(adbin, adrelid)
-FROM col JOIN pg_attrdef ON (adrelid, adnum) = (attrelid, attnum) WHERE relispartition AND attgenerated = ''
-UNION ALL SELECT alter || 'NOT NULL'
+SELECT alter || what
 FROM col JOIN pg_inherits ON inhrelid = attrelid
 JOIN pg_attribute p ON (p.attrelid, p.attname) = (inhparent, col.attname)
-WHERE relispartition AND col.attnotnull AND NOT p.attnotnull
+LEFT JOIN pg_attrdef own ON (own.adrelid, own.adnum) = (col.attrelid, col.attnum)
+LEFT JOIN pg_attrdef parents ON (parents.adrelid, parents.adnum) = (p.attrelid, p.attnum),
+LATERAL (SELECT pg_get_expr(own.adbin, own.adrelid)) AS x (expression),
+LATERAL (VALUES
+    (expression <> coalesce(pg_get_expr(parents.adbin, parents.adrelid), ''), 'DEFAULT ' || expression),
+    (col.attnotnull AND NOT p.attnotnull, 'NOT NULL')
+) AS has (it, what) WHERE it AND relispartition AND col.attgenerated = ''
 UNION ALL SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', name, conname, pg_get_constraintdef(oid))
 FROM pg_constraint JOIN relation ON id = conrelid
 WHERE relispartition AND coninhcount = 0 AND conparentid = 0 AND contype <> 'n'
@@ -43,7 +47,7 @@ WHERE relispartition AND indexrelid NOT IN (SELECT inhrelid FROM pg_inherits)
 UNION ALL -- PostgreSQL 18 names what says NOT NULL, and a column that is renamed keeps the name
 SELECT CASE WHEN convalidated AND NOT connoinherit
     THEN format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', name, usual, conname)
-    ELSE format('ALTER TABLE %s ALTER %I DROP NOT NULL, ADD CONSTRAINT %I %s', name, attname, conname,
+    ELSE format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I %s', name, usual, conname,
         pg_get_constraintdef(pg_constraint.oid)) END
 FROM pg_constraint JOIN col ON attrelid = conrelid AND attnum = ALL (conkey),
 LATERAL (SELECT concat_ws('_', relname, attname, 'not_null')) AS x (usual)
