@@ -46,8 +46,8 @@ def try_out(
 ) -> list[str]:
     """Leave to do by hand what the server refuses; a line for each, or why it was not tried.
 
-    What is refused is tried once more with all that uses it set aside: dropped, and made again; on
-    the way back alone, where only that is refused.
+    What is refused is tried once more with it `aside`: all that uses it is dropped, and made again,
+    on the way `there` or on the way back alone. What is refused even so is `given_up`.
     """
     assert context.connection
     upgrade, downgrade, lines = script.upgrade_ops, script.downgrade_ops, list[str]()
