@@ -161,7 +161,8 @@ for one, url in zip(configs, urls):
 thread = threading.Thread(target=command.upgrade, args=[configs[0], "head"])
 thread.start()
 cursor, sessions = holder.cursor(), []
-while not any("pg_try_advisory_lock" in str(it) for it in sessions):
+while not any({urls[0].database, "migrate"} <= {*map(str, it)} for it in sessions):
+    assert thread.is_alive()
     time.sleep(0.02)
     cursor.execute("TABLE pg_stat_activity")
     sessions = cursor.fetchall()
