@@ -10,7 +10,7 @@ it is reverted. One that loses data on purpose, or that nobody reverts, says so 
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -73,7 +73,12 @@ class Journey(Walk):
     def __init__(self, origin: URL, filler: Filler) -> None:
         self.filler = filler
         super().__init__(origin, "rows")
-        self.filler.fill(self.connection)
+        self.fill()
+
+    def fill(self, more: Collection[str] = ()) -> None:
+        """Rows for empty tables, and for `more`. What triggers then do is no revision's."""
+        if any(self.filler.fill(self.connection, more).values()):
+            self.above = self.read()
 
     def start_again(self) -> None:
         """The same, with what works on it."""
@@ -101,7 +106,7 @@ class Journey(Walk):
                     self.start_again()
                 else:
                     self.fail(script, error)
-                self.filler.fill(self.connection)
+                self.fill()
                 return problems
             problems = self.in_the_way(first)
         self.passed.append(script)
@@ -114,7 +119,7 @@ class Journey(Walk):
                 self.start_again()
             problems += found
         if problems or first or tables(self.above) - tables(self.below):
-            self.filler.fill(self.connection)
+            self.fill()
         return problems
 
     def run(self, name: str, interrupt: int | None = None) -> Exception | None:
@@ -205,14 +210,14 @@ class Journey(Walk):
         """The same with rows that only the schema above can hold."""
         if not (changed := changed_tables(self.below, self.above)):
             return
-        self.filler.fill(self.connection, changed)
+        self.fill(changed)
         self.filler.checked(self.script, self.filler.problems)
         before = every_row(self.cursor)
         if self.run("downgrade") or self.run("upgrade"):
             # A row that does not fit below is for the operator to decide about.
             if not (self.is_applied and self.read() == self.above):
                 self.start_again()
-                self.filler.fill(self.connection)
+                self.fill()
             return
         columns = {name for kind, name in self.below.keys() & self.above.keys() if kind == "column"}
         self.lost = lost_rows(before, every_row(self.cursor), changed, columns)
