@@ -29,8 +29,8 @@ OF_MODELS = {"table", "column", "column order", "constraint", "index", "sequence
 BY_EVENTS = {"function", "procedure", "trigger", "view", "materialized view", "policy", "rule"}
 # Lines of a definition that only revisions can make.
 OF_REVISIONS = re.compile(
-    r"owner |(not )?granted |row security|replica identity |storage |compression |statistics "
-    r"|tablespace |label |depends on |clustered|option autovacuum_|option toast\."
+    r"owner |(not )?granted |row security|replica identity|storage |compression |statistics "
+    r"|tablespace |label |depends on |clustered|option (autovacuum_|toast\.|n_distinct)"
 )
 OTHER_NAMES = (
     "Base.metadata has a naming convention that revisions do not have: new databases would get "
