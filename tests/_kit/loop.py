@@ -267,6 +267,9 @@ def main(server: sa.URL, cases: dict[str, dict[str, Any]], folder: Path, plain: 
     if plain:  # without what the project's modules have added
         alembic.autogenerate.comparators._registry.clear()
     (baseline,) = (Path.cwd() / "alembic" / "versions").glob("*.py")
+    if not DATABASES.execute(server, "SELECT FROM pg_tablespace WHERE spcname = 'Other disk'"):
+        in_place = server.update_query_dict({"options": "-c allow_in_place_tablespaces=on"})
+        DATABASES.execute(in_place, "CREATE TABLESPACE \"Other disk\" LOCATION ''")
     bases = {case.get("base", "") for case in cases.values()}
     for base in bases:  # before the project has the cases' revisions
         template_with(server, base)

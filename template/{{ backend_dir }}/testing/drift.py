@@ -20,7 +20,7 @@ from app.migrate.autogenerate import include_name, include_object
 from app.migrate.comparison import tables_of
 from app.migrate.errors import MIGRATE
 from testing.databases import SQL, copy_of
-from testing.schema import Catalog, catalog, difference, tables, without_not_null
+from testing.schema import Catalog, catalog, difference, tables
 
 # What models can say in full. Of anything else they only may have some, which revisions then need;
 # a type that a column used would be a difference of that column.
@@ -31,6 +31,7 @@ BY_EVENTS = {"function", "procedure", "trigger", "view", "materialized view", "p
 OF_REVISIONS = re.compile(
     r"owner |(not )?granted |row security|replica identity|storage |compression |statistics "
     r"|tablespace |label |depends on |clustered|option (autovacuum_|toast\.|n_distinct)"
+    r"|its triggers are disabled"
 )
 OTHER_NAMES = (
     "Base.metadata has a naming convention that revisions do not have: new databases would get "
@@ -117,12 +118,15 @@ def simplified(catalog: Catalog) -> Catalog:
     def renamed(found: re.Match[str]) -> str:
         return f"nextval('{names.get(found[1], found[1])}')"
 
-    return {
-        (kind, names.get(name, name) if kind == "sequence" else name): re.sub(
-            r"nextval\('(.*)'::regclass\)", renamed, definition
-        )
-        for (kind, name), definition in without_not_null(catalog).items()
-    }
+    simple: Catalog = {}
+    for (kind, name), said in catalog.items():
+        definition = re.sub(r"nextval\('(.*)'::regclass\)", renamed, said)
+        if kind == "sequence":
+            definition = definition.replace("persistence unlogged", "persistence permanent")
+            simple[kind, names.get(name, name)] = definition
+        elif kind != "constraint" or not definition.startswith("NOT NULL "):  # as the column says
+            simple[kind, name] = definition
+    return simple
 
 
 def compare(revisions: Catalog, models: Catalog) -> tuple[list[str], list[str]]:
@@ -144,6 +148,8 @@ def compare(revisions: Catalog, models: Catalog) -> tuple[list[str], list[str]]:
             old = [line.removesuffix(" NOT VALID") for line in old if "comment not " not in line]
         if kind not in {"table", "column"}:
             old = [line for line in old if not line.startswith("comment ") or line in new]
+        if kind == "index" and ("constraint", name) in revisions:  # of which a model says no more
+            old = [re.sub(r" WITH \(.*?\)", "", it) for it in old if not it.startswith("option ")]
         old = [line for line in old if line in new or not OF_REVISIONS.match(line)]
         new = [line for line in new if line in old or not BY_DEFAULT.match(line)]
         revisions[key], models[key] = "\n".join(old), "\n".join(new)
@@ -160,7 +166,7 @@ def is_of_revisions(key: tuple[str, str], revisions: Catalog, models: Catalog) -
     if kind not in {"table", "column order"}:
         table = table.rpartition(".")[0]
     if table in judged_tables(revisions):
-        return kind == "index" and "part of " in revisions[key]
+        return "part of " in revisions[key] if kind == "index" else revisions[key] == "TRIGGER"
     # Of a view, a partition, or a table that env.py leaves out, whose foreign keys go by CASCADE;
     # domains have constraints too.
     return ("type", table) not in models

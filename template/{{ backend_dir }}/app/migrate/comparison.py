@@ -28,9 +28,9 @@ _IN = re.compile(
 )
 # In the order in which they are made; they are dropped the other way round.
 _KINDS = [
-    *("schema", "extension", "enum", "domain", "sequence", "persistence", "option", "type"),
-    *("number", "numbers", "default", "generated", "not null", "constraint", "index"),
-    *("foreign key", "comment", "not valid"),
+    *("schema", "extension", "enum", "domain", "sequence", "persistence", "inherits", "option"),
+    *("type", "number", "numbers", "default", "generated", "not null", "constraint", "index"),
+    *("tablespace", "foreign key", "comment", "not valid"),
 ]
 _BEFORE_TABLES = _KINDS[:5]
 _NO_REMOVAL = (
@@ -366,7 +366,8 @@ class Comparison:
         if kind == "not valid":  # a model may say so of what has been validated
             constraints = {("constraint", table, item), ("foreign key", table, item)}
             return key in old and bool(constraints & old.keys() & new.keys())
-        if kind == "option" and item.startswith(("autovacuum_", "toast.")):
+        is_tuning = kind == "option" and item.startswith(("autovacuum_", "toast."))
+        if is_tuning or kind == "tablespace":
             return key in new
         if kind in _OF_COLUMNS and item:
             needs = ("generated" if kind == "not null" else "type", table, item)

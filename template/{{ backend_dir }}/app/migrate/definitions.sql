@@ -82,6 +82,18 @@ fact (kind, relation, item, definition, make, drop, uses) AS (
     SELECT 'partition', r.name, '', 'partitioned by ' || pg_get_partkeydef(r.id), NULL, NULL, NULL
     FROM relation r WHERE relkind = 'p'
     UNION ALL
+    SELECT 'inherits', r.name, parent, '', ARRAY[format('ALTER TABLE %s INHERIT %s', r.name, parent)],
+        ARRAY[format('ALTER TABLE %s NO INHERIT %s', r.name, parent)], NULL
+    FROM relation r JOIN pg_inherits ON inhrelid = r.id LEFT JOIN relation p ON p.id = inhparent,
+    LATERAL (SELECT coalesce(p.name, inhparent\:\:regclass\:\:text) AS parent) AS x
+    UNION ALL
+    SELECT 'tablespace', r.name, item, spcname, ARRAY[alter || quote_ident(spcname)], ARRAY[alter || 'pg_default'], NULL
+    FROM pg_class c JOIN pg_tablespace s ON s.oid = c.reltablespace LEFT JOIN pg_index ON indexrelid = c.oid
+    JOIN relation r ON r.id = coalesce(indrelid, c.oid),
+    LATERAL (SELECT CASE WHEN indexrelid IS NULL THEN '' ELSE c.relname END AS item,
+        concat(CASE WHEN indexrelid IS NULL THEN 'ALTER TABLE ' ELSE 'ALTER INDEX ' END, prefix,
+            quote_ident(c.relname), ' SET TABLESPACE ') AS alter) AS x
+    UNION ALL
     SELECT 'option', r.name, split_part(o, '=', 1), o, ARRAY[format('ALTER TABLE %s SET (%s)', r.name, o)],
         ARRAY[format('ALTER TABLE %s RESET (%s)', r.name, split_part(o, '=', 1))], NULL
     FROM relation r, unnest(reloptions) AS o
