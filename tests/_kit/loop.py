@@ -82,9 +82,11 @@ def metadata_of(source: str) -> sa.MetaData:
 def step(name: str) -> Iterator[None]:
     """What is raised in it is wrong, and what is warned of too, where the project's tests look."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore" if name in ("revision", "check") else "error")
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("error")  # env.py is loaded with filters of its own
             yield
+        if warned:
+            raise Wrong(f"{name} warns: {warned[0].message}")
     except (Wrong, ERROR):
         raise
     except Exception as error:
