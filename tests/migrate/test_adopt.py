@@ -242,16 +242,28 @@ def test_the_naming_convention_of_the_old_models_is_found(new: New) -> None:
         'revision, down_revision = "one", None\nimport sqlalchemy as sa\nfrom alembic import op\n'
     )
     column = "sa.Column('name', sa.Text, unique=True)"
-    text += f"def upgrade(): op.create_table('items', {column})\ndef downgrade(): pass\n"
+    text += f"def upgrade():\n    op.create_table('items', {column})\n"
+    text += "    op.execute('ALTER TABLE items DROP CONSTRAINT items_pk')\ndef downgrade(): pass\n"
+    text = text.replace(column, f"sa.Column('id', sa.Integer, primary_key=True), {column}")
     (service.versions / "one.py").write_text(text)
+    done = adopt(service)
+    assert done.returncode == 1
+    assert "No naming convention in this project's code" in done.stdout
+    assert 'constraint "items_pk" of relation "items" does not exist' in done.stderr
+    (service.backend / "old_app").mkdir()
+    code = "NAMES = {'fk': 'fk', 'uq': 'uq_%(words)s', 'words': str}\n"
+    (service.backend / "old_app" / "models.py").write_text(code)
+    done = adopt(service)
+    assert "old_app/models.py, line 1: a naming convention that is code\nNext:" in done.stderr
     convention = 'NAMES = {"uq": "only_one_%(table_name)s", "pk": "%(table_name)s_pk"}\n'
     convention += "OTHERS = {**NAMES}, {'fk': 1}, {(): 1}\n"
-    (service.backend / "old_app").mkdir()
     (service.backend / "old_app" / "models.py").write_text(convention)
     (service.backend / "old_app" / "newer.py").write_text("for a later Python")
-    assert adopt(service).returncode == 0
+    done = adopt(service)  # the same command again, with the models
+    assert done.returncode == 0, done
+    assert "only_one_%(table_name)s" in done.stdout
     assert service.migrate().returncode == 0
-    query = "SELECT conname FROM pg_constraint WHERE conrelid = 'items'::regclass"
+    query = "SELECT conname FROM pg_constraint WHERE conname LIKE '%_items'"
     assert service.sql(query) == [("only_one_items",)]
 
 

@@ -9,7 +9,7 @@ import ast
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -31,6 +31,7 @@ from testing.shape import BASELINE
 
 VERSIONS = BACKEND / "alembic" / "versions"
 NAMING, SETTINGS = BACKEND / "app" / "core" / "naming.py", BACKEND / "pyproject.toml"
+KINDS, NO_CONVENTION = {"ix", "uq", "ck", "fk", "pk"}, dict(MetaData().naming_convention)
 
 
 def first_revision(url: URL) -> None:
@@ -40,28 +41,58 @@ def first_revision(url: URL) -> None:
     write_revision(path, "schema", "The schema before the first revision, by pg_dump", [sql])
 
 
-def naming_convention() -> dict[str, Any]:
-    """The one that is written down in this project's code, such as models; else SQLAlchemy's own.
+def conventions(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """The naming conventions in a file, and their lines; None for one that is code."""
+    tree = ast.Module([], [])
+    with suppress(SyntaxError, ValueError):  # of another Python
+        tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        value: dict[str, Any] = {}
+        with suppress(TypeError, ValueError):  # it is no literal
+            value = ast.literal_eval(node) if isinstance(node, ast.Dict) else {}
+        if value and value.keys() <= KINDS and "%(" in str(value):
+            yield node.lineno, value
+        elif isinstance(node, ast.Dict) and "%(" in ast.unparse(node):
+            keys = [getattr(key, "value", None) for key in node.keys]
+            if len(KINDS.intersection(keys)) > 1:
+                yield node.lineno, None
+
+
+def find_names() -> None:
+    """Write down the naming convention of this project's code, such as models; else SQLAlchemy's.
 
     Alembic's operations name constraints by it: another one would give a new database other names.
     """
-    found, kinds = list[dict[str, Any]](), {"ix", "uq", "ck", "fk", "pk"}
+    found = list[dict[str, Any]]()
     others = {BACKEND / name for name in ("alembic", "testing", "tests")}
     paths = {*BACKEND.glob("*.py")}
     for folder in {*BACKEND.glob("[!.]*/")} - others:
         paths |= {path for path in folder.rglob("*.py") if "site-packages" not in path.parts}
     for path in sorted(paths - {NAMING}):
-        tree = ast.Module([], [])
-        with suppress(SyntaxError, ValueError):  # of another Python
-            tree = ast.parse(path.read_bytes())
-        for node in ast.walk(tree):
-            with suppress(TypeError, ValueError):  # it is no literal
-                value = ast.literal_eval(node) if isinstance(node, ast.Dict) else {}
-                is_one = value and value.keys() <= kinds and "%(" in str(value)
-                found += [value] if is_one and value not in found else []
+        for line, value in conventions(path):
+            if value is None:
+                sys.exit(
+                    f"Error: {shorten(path)}, line {line}: a naming convention that is code\n"
+                    "Next:  write it down in app/core/naming.py, then the same command again"
+                )
+            found += [value] if value not in found else []
     if len(found) > 1:
         sys.exit(f"Error: several naming conventions: {found}\nNext:  leave one of them")
-    return found[0] if found else dict(MetaData().naming_convention)
+    if found:
+        print(f"In app/core/naming.py: {write_names(found[0])}")
+    else:
+        print(
+            "No naming convention in this project's code: PostgreSQL names constraints.\n"
+            "If the old models have one, copy them, and run the same command again."
+        )
+
+
+def write_names(convention: Mapping[str, Any]) -> str:
+    """Replace the naming convention; what it says now."""
+    lines = [f"    {json.dumps(key)}: {json.dumps(value)},\n" for key, value in convention.items()]
+    shown = f"NAMING_CONVENTION = {{\n{''.join(lines)}}}"
+    replace(NAMING, r"(?ms)^NAMING_CONVENTION = \{.*?^\}", shown)
+    return shown
 
 
 def replace(path: Path, pattern: str, text: str) -> None:
@@ -73,29 +104,26 @@ def replace(path: Path, pattern: str, text: str) -> None:
 def settle(url: URL | None) -> None:
     """Once: these revisions in place of the baseline, with their names of constraints."""
     others = [path for path in VERSIONS.rglob("*.py") if path != BASELINE]
-    if not BASELINE.exists():
-        return
     child = re.compile(rb"""(?m)^down_revision.*["']baseline["']""")
     if any(child.search(path.read_bytes()) for path in others):
         return  # this project began here
-    if not others and not url:
-        sys.exit(
-            "Error: alembic/versions has no revision besides the baseline\n"
-            "Next:  copy yours there; or, for a database without any: --database"
-        )
-    if url and not others:
-        first_revision(url)
-    convention = naming_convention()
-    heads = [head for head in scripts().get_heads() if head != "baseline"]
-    scripts.cache_clear()
-    BASELINE.unlink()
-    lines = [f"    {json.dumps(key)}: {json.dumps(value)},\n" for key, value in convention.items()]
-    shown = f"NAMING_CONVENTION = {{\n{''.join(lines)}}}"
-    said = f"released = {json.dumps(heads[0] if len(heads) == 1 else heads)}"
-    replace(NAMING, r"(?ms)^NAMING_CONVENTION = \{.*?^\}", shown)
-    replace(SETTINGS, r"(?m)^released = .*", said)
-    print(f"The template's baseline is gone. In pyproject.toml: {said}")
-    print(f"In app/core/naming.py: {shown}")
+    if BASELINE.exists():
+        if not others and not url:
+            sys.exit(
+                "Error: alembic/versions has no revision besides the baseline\n"
+                "Next:  copy yours there; or, for a database without any: --database"
+            )
+        if url and not others:
+            first_revision(url)
+        heads = [head for head in scripts().get_heads() if head != "baseline"]
+        scripts.cache_clear()
+        BASELINE.unlink()
+        said = f"released = {json.dumps(heads[0] if len(heads) == 1 else heads)}"
+        replace(SETTINGS, r"(?m)^released = .*", said)
+        write_names(NO_CONVENTION)
+        print(f"The template's baseline is gone. In pyproject.toml: {said}")
+    if NO_CONVENTION in [value for _, value in conventions(NAMING)]:
+        find_names()  # again, until there is one
 
 
 def comparable(found: Catalog) -> Catalog:
