@@ -210,9 +210,10 @@ class Journey(Walk):
         """The same with rows that only the schema above can hold."""
         if not (changed := changed_tables(self.below, self.above)):
             return
+        had = every_row(self.cursor)  # the revision's own too, which may be others each time
         self.fill(changed)
         self.filler.checked(self.script, self.filler.problems)
-        before = every_row(self.cursor)
+        before = without(every_row(self.cursor), had)
         if self.run("downgrade") or self.run("upgrade"):
             # A row that does not fit below is for the operator to decide about.
             if not (self.is_applied and self.read() == self.above):
@@ -220,7 +221,8 @@ class Journey(Walk):
                 self.fill()
             return
         columns = {name for kind, name in self.below.keys() & self.above.keys() if kind == "column"}
-        self.lost = lost_rows(before, every_row(self.cursor), changed, columns)
+        after = without(every_row(self.cursor), had)
+        self.lost = lost_rows(before, after, changed, columns)
 
     def judge(self) -> list[str]:
         """What was lost and is not declared, or the other way round."""
@@ -260,6 +262,14 @@ def revert_difference(below: Catalog, above: Catalog, found: Catalog) -> list[st
         if key[0] == "column order" and sorted(below[key].split()) == sorted(found[key].split()):
             below[key] = found[key]
     return difference(below, found)
+
+
+def without(rows: Rows, others: Rows) -> Rows:
+    """The rows that are not among the others."""
+    return {
+        table: [*(Counter(some) - Counter(others.get(table, ()))).elements()]
+        for table, some in rows.items()
+    }
 
 
 def lost_rows(
