@@ -58,7 +58,7 @@ attribute AS (
     LEFT JOIN enum ON atttypid IN (enum.id, array_id)
     LEFT JOIN pg_attrdef d ON adrelid = r.id AND adnum = attnum
     LEFT JOIN used ON used.id = d.oid
-    LEFT JOIN sequence s ON s.table_id = r.id AND s.number = attnum
+    LEFT JOIN sequence s ON s.table_id = r.id AND s.number = attnum AND (attidentity <> '' OR d.oid > 0)
     WHERE relkind <> 'S' ORDER BY r.id, attnum
 ),
 made_constraint AS (
