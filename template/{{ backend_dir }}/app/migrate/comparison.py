@@ -17,6 +17,7 @@ from alembic.util.sqla_compat import _get_constraint_final_name as final_name
 from sqlalchemy import Connection, Constraint, Enum, MetaData, Table, inspect, text
 from sqlalchemy.exc import CompileError, DBAPIError
 from sqlalchemy.schema import AddConstraint, CreateSchema, DropConstraint
+from sqlalchemy.util import to_list
 
 from app.migrate.errors import MigrationError, problem
 from app.migrate.queries import SQL
@@ -153,6 +154,10 @@ def tables_of(metadata: MetaData) -> list[Table]:
                 raise MigrationError(problem("code", "models", message=said))
     for type_ in (it for it in _types(metadata) if hasattr(it, "create_type")):
         type_.create_type = True
+    for table in metadata.tables.values():
+        for name in to_list(table.dialect_options["postgresql"]["inherits"]) or ():
+            if name in metadata.tables:
+                table.add_is_dependent_on(metadata.tables[name])
     for index in (index for table in metadata.tables.values() for index in table.indexes):
         if index.dialect_kwargs["postgresql_concurrently"]:
             index.dialect_kwargs["postgresql_concurrently"] = False
