@@ -73,7 +73,6 @@ class Journey(Walk):
     def __init__(self, origin: URL, filler: Filler) -> None:
         self.filler = filler
         super().__init__(origin, "rows")
-        self.fill()
 
     def fill(self, more: Collection[str] = ()) -> None:
         """Rows for empty tables, and for `more`. What triggers then do is no revision's."""
@@ -92,6 +91,8 @@ class Journey(Walk):
 
     def check(self, script: Script) -> list[str]:
         """What is wrong with it; afterwards the database is at it, if it can be applied at all."""
+        if not self.passed:
+            self.fill()
         self.script, self.below = script, self.above  # the catalogs before it, and after it
         self.lost: list[str] = []
         self.filler.checked(script, self.filler.problems)

@@ -150,7 +150,9 @@ def _insert_some(cursor: Any, table: Any, tries: int) -> tuple[int, str, bool]:
     for n in range(ROWS):
         for attempt in range(tries):
             values = [
-                "NULL" if null and (place + n + attempt) % 3 == 2
+                "NULL" if null and (
+                    (place + n + attempt) % 3 == 2 if attempt < 3 else chance.random() < 0.5
+                )
                 else some[n][0] if attempt < 2
                 else chance.choice(some[n])
                 for place, (null, some) in enumerate(zip(nullable, choices.values(), strict=True))
@@ -223,12 +225,13 @@ def _passing(cursor: Any, name: str, check: str, values: dict[str, str]) -> dict
 
 
 def _attempt(cursor: Any, statement: Any, values: Any = None) -> psycopg2.Error | None:
-    """Run it in a savepoint, of which there is one; returns the error."""
-    begin: Any = "RELEASE SAVEPOINT attempt; SAVEPOINT attempt; "
+    """Run it in a savepoint, of which there is one; returns the error, a deferred one too."""
+    begin: Any = "RELEASE SAVEPOINT attempt; SAVEPOINT attempt; SET CONSTRAINTS ALL DEFERRED; "
     try:
         cursor.execute(
             (begin if isinstance(statement, str) else sql.SQL(begin)) + statement, values
         )
+        cursor.connection.cursor().execute("SET CONSTRAINTS ALL IMMEDIATE")
     except psycopg2.Error as error:
         cursor.execute("ROLLBACK TO attempt")
         return error
