@@ -46,13 +46,13 @@ def conventions(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
     tree = ast.Module([], [])
     with suppress(SyntaxError, ValueError):  # of another Python
         tree = ast.parse(path.read_bytes())
-    for node in ast.walk(tree):
+    for node in (it for it in ast.walk(tree) if isinstance(it, ast.Dict)):
         value: dict[str, Any] = {}
         with suppress(TypeError, ValueError):  # it is no literal
-            value = ast.literal_eval(node) if isinstance(node, ast.Dict) else {}
+            value = ast.literal_eval(node)
         if value and value.keys() <= KINDS and "%(" in str(value):
             yield node.lineno, value
-        elif isinstance(node, ast.Dict) and "%(" in ast.unparse(node):
+        elif "%(" in ast.unparse(node):
             keys = [getattr(key, "value", None) for key in node.keys]
             if len(KINDS.intersection(keys)) > 1:
                 yield node.lineno, None
