@@ -187,18 +187,13 @@ def missing_modules() -> Iterator[str]:
     """What the revisions import, and nobody has; with the line."""
     for path in sorted(VERSIONS.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_bytes())):
-            match node:
-                case ast.Import():
-                    names = [alias.name for alias in node.names]
-                case ast.ImportFrom(module=str(module)):
-                    names = [module]
-                case _:
-                    continue
+            names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
             for name in names:
-                try:
-                    is_there = bool(find_spec(name))
-                except ModuleNotFoundError:  # neither is its package
-                    is_there = False
+                is_there = None
+                with suppress(ModuleNotFoundError):  # neither is its package
+                    is_there = find_spec(name)
                 if not is_there:
                     yield f"\n  {name} ({shorten(path)}, line {node.lineno})"
 

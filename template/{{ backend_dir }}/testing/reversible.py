@@ -214,7 +214,7 @@ class Journey(Walk):
         had = every_row(self.cursor)  # the revision's own too, which may be others each time
         self.fill(changed)
         self.filler.checked(self.script, self.filler.problems)
-        before = without(every_row(self.cursor), had)
+        before = every_row(self.cursor)
         if self.run("downgrade") or self.run("upgrade"):
             # A row that does not fit below is for the operator to decide about.
             if not (self.is_applied and self.read() == self.above):
@@ -222,8 +222,7 @@ class Journey(Walk):
                 self.fill()
             return
         columns = {name for kind, name in self.below.keys() & self.above.keys() if kind == "column"}
-        after = without(every_row(self.cursor), had)
-        self.lost = lost_rows(before, after, changed, columns)
+        self.lost = lost_rows(before, every_row(self.cursor), changed, columns, had)
 
     def judge(self) -> list[str]:
         """What was lost and is not declared, or the other way round."""
@@ -265,26 +264,24 @@ def revert_difference(below: Catalog, above: Catalog, found: Catalog) -> list[st
     return difference(below, found)
 
 
-def without(rows: Rows, others: Rows) -> Rows:
-    """The rows that are not among the others."""
-    return {
-        table: [*(Counter(some) - Counter(others.get(table, ()))).elements()]
-        for table, some in rows.items()
-    }
-
-
 def lost_rows(
-    before: Rows, after: Rows, names: set[str] | None = None, columns: set[str] | None = None
+    before: Rows,
+    after: Rows,
+    names: set[str] | None = None,
+    columns: set[str] | None = None,
+    without: Rows | None = None,
 ) -> list[str]:
     """What is not there any more, a line for each table; None may have become something.
 
-    With `names`, of these tables alone, else of all and of the sequences; with `columns`, of these.
+    With `names`, of these tables alone, else of all and of the sequences; with `columns`, of these;
+    what is also in `without` is in neither.
     """
     lines = []
     for table in before.keys() & after.keys() & (before.keys() if names is None else names):
         if before[table] == after[table]:
             continue
-        was, now = Counter(before[table]), Counter(after[table])
+        others = Counter((without or {}).get(table))
+        was, now = (Counter(rows[table]) - others for rows in (before, after))
         old, new = (
             [
                 {k: v for k, v in row.items() if columns is None or f"{table}.{k}" in columns}

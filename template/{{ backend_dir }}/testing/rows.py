@@ -129,7 +129,7 @@ class Filler:
                 statement = sql.SQL(f"INSERT INTO {name} ({{}}) VALUES %s").format(names)
                 values = [tuple(Json(it) if isinstance(it, dict) else it for it in some.values())]
             if error := _attempt(cursor, statement, values):
-                why = _first_line(error)
+                why = str(error).partition("\n")[0]
             else:
                 number += 1
         if number:
@@ -158,7 +158,7 @@ def _insert_some(cursor: Any, table: Any, tries: int) -> tuple[int, str, bool]:
                 for place, (null, some) in enumerate(zip(nullable, choices.values(), strict=True))
             ]  # fmt: skip
             if error := _attempt(cursor, statement.replace("{}", ", ".join(values), 1)):
-                why, is_final = _first_line(error), error.pgcode not in NO_USE
+                why, is_final = str(error).partition("\n")[0], error.pgcode not in NO_USE
                 if not is_final:
                     break
             elif cursor.rowcount:
@@ -236,10 +236,6 @@ def _attempt(cursor: Any, statement: Any, values: Any = None) -> psycopg2.Error 
         cursor.execute("ROLLBACK TO attempt")
         return error
     return None
-
-
-def _first_line(error: psycopg2.Error) -> str:
-    return str(error).splitlines()[0]
 
 
 def _pool(n: int, literals: list[str]) -> list[str]:
