@@ -28,7 +28,6 @@ from testing.revisions import (
     Walk,
     autocommit_blocks,
     declared,
-    driver_error,
     failure,
     unreleased,
     where,
@@ -99,17 +98,21 @@ class Journey(Walk):
         self.is_final = bool(declared(script, "irreversible"))
         problems, first = list[str](), self.there_and_back()
         if first:
+            was_downgrade = self.is_applied
             self.start_again()  # without rows of our making, which may be what is wrong
-            if error := self.there_and_back():
-                if self.is_applied:
-                    problems = [f"{failure(script, 'downgrade', error)}\n{NEVER}"]
-                    self.passed.append(script)
-                    self.start_again()
-                else:
-                    self.fail(script, error)
+            error = self.there_and_back()
+            if error and not self.is_applied:
+                self.fail(script, error)
+                self.fill()
+                return []
+            if not (error and was_downgrade):
+                problems = self.filler.in_the_way(script, first)
+            if error:
+                problems.append(f"{failure(script, 'downgrade', error)}\n{NEVER}")
+                self.passed.append(script)
+                self.start_again()
                 self.fill()
                 return problems
-            problems = self.in_the_way(first)
         self.passed.append(script)
         if not self.is_final:
             found = self.compare()
@@ -145,23 +148,6 @@ class Journey(Walk):
     def said(self, name: str, what: str, lines: Iterable[str] = ()) -> list[str]:
         """A finding, at a function or a variable of the revision."""
         return ["\n  ".join([f"{where(self.script, name)}: {what}", *lines])]
-
-    def in_the_way(self, error: Exception) -> list[str]:
-        """What failed on rows of our making alone: those of the application may keep more rules.
-
-        But a new column that may not be null, or gets the same unique value everywhere, is in
-        anyone's way.
-        """
-        said, diagnosis = failure(self.script, "upgrade", error), driver_error(error)[1]
-        keys = re.findall(r"^Key \((.*?)\)=", getattr(diagnosis, "message_detail", None) or "")
-        adds = re.compile(r'(?i)\bADD\s+(?:COLUMN\s+)?(?:IF NOT EXISTS\s+)?"?(\w+)"?\s')
-        added = adds.findall(getattr(error, "statement", None) or "")
-        for column in [*keys, getattr(diagnosis, "column_name", None)]:
-            if column in added:
-                cure = f"give {column} a value for those first."
-                return [f"{said}\n  It fails wherever {diagnosis.table_name} has rows: {cure}"]
-        self.filler.in_the_way(said)
-        return []
 
     def compare(self) -> list[str]:
         """After it was reverted: is all as it was, and can it be applied again?"""

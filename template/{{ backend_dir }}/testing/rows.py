@@ -19,7 +19,7 @@ from psycopg2.extensions import QuotedString
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extras import Json
 
-from testing.revisions import where
+from testing.revisions import driver_error, failure, where
 
 # Of a table: INSERT statements, or rows as column -> value.
 Examples = Mapping[str, Sequence[str | Mapping[str, Any]]]
@@ -92,13 +92,26 @@ class Filler:
                 "see testing/README.md",
             )
 
-    def in_the_way(self, failure: str) -> None:
-        """A step fails with rows of our making alone, and was checked without."""
-        said = failure.splitlines()[0]
+    def in_the_way(self, script: Script, error: Exception) -> list[str]:
+        """A step failed on rows of our making alone: those of the application may keep more rules.
+
+        That is a note. But a new column that may not be null, or gets the same unique value
+        everywhere, is in anyone's way: what is wrong.
+        """
+        said, diagnosis = failure(script, "upgrade", error), driver_error(error)[1]
+        keys = re.findall(r"^Key \((.*?)\)=", getattr(diagnosis, "message_detail", None) or "")
+        adds = re.compile(r'(?i)\bADD\s+(?:COLUMN\s+)?(?:IF NOT EXISTS\s+)?"?(\w+)"?\s')
+        added = adds.findall(getattr(error, "statement", None) or "")
+        for column in [*keys, getattr(diagnosis, "column_name", None)]:
+            if column in added:
+                cure = f"give {column} a value for those first."
+                return [f"{said}\n  It fails wherever {diagnosis.table_name} has rows: {cure}"]
+        said = said.splitlines()[0]
         self._notes[said] = (
             f"checked without generated rows, as they are in the way: {said}. Give better ones: "
             "fixture example_rows, see testing/README.md"
         )
+        return []
 
     def notes(self) -> list[str]:
         """What was checked without rows, once for each table; and examples that were of no use."""

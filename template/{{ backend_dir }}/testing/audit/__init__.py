@@ -48,11 +48,12 @@ class Audit(Walk):
             self.filler.checked(script, report.without_rows)
             return report
         except Exception as error:
-            said = failure(script, "upgrade", error)
+            with_rows = error
             self.start_again()
         try:
+            said = failure(script, "upgrade", with_rows)
             report = self._run(script, {name: said for (name,) in execute(self.url, _EMPTY)})
-            self.filler.in_the_way(said)
+            self.filler.in_the_way(script, with_rows)
             return report
         except Exception as error:
             self.fail(script, error)
