@@ -284,12 +284,15 @@ def test_what_only_revisions_make_is_no_drift(rendered: Render, server: URL) -> 
 
 
 BEHIND_MODELS = """
+import warnings
 from datetime import datetime
 
 from sqlalchemy import CheckConstraint, ForeignKey, String, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base
+
+warnings.warn("use something else", DeprecationWarning)
 
 
 class Place(Base):
@@ -299,6 +302,7 @@ class Place(Base):
     name: Mapped[str] = mapped_column(String(80), unique=True)
     since: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
     note: Mapped[str | None] = mapped_column(comment="what a visitor should know")
+    last_visit_id: Mapped[int | None] = mapped_column(ForeignKey("visits.id"))
 
 
 class Visit(Base):
@@ -317,7 +321,7 @@ BEHIND = (
 def test_the_command_that_a_drift_names_fixes_it(
     render: Render, new_database: NewDatabase, server: URL
 ) -> None:
-    """A table, columns, a type, a default, an index, a comment and constraints."""
+    """A table, columns, a type, a default, an index, a comment and constraints; and models warn."""
     project = render()
     (project.backend / "app" / "models" / "place.py").write_text(BEHIND_MODELS)
     write_revision(project.backend, "behind", "baseline", BEHIND, "DROP TABLE places")

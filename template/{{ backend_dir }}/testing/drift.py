@@ -20,6 +20,7 @@ from app.migrate.autogenerate import include_name, include_object
 from app.migrate.comparison import tables_of
 from app.migrate.errors import MIGRATE
 from testing.databases import SQL, copy_of
+from testing.revisions import warnings_shown
 from testing.schema import Catalog, catalog, difference, tables
 
 # What models can say in full. Of anything else they only may have some, which revisions then need;
@@ -40,6 +41,7 @@ OTHER_NAMES = (
 BY_DEFAULT = re.compile(r"owner |(not )?granted ")  # what a new table gets from the database
 
 
+@warnings_shown()
 def test_models_and_revisions_make_the_same_schema(
     own_database: URL, record_property: Callable[[str, object], None]
 ) -> None:

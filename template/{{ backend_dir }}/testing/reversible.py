@@ -96,8 +96,8 @@ class Journey(Walk):
         self.lost: list[str] = []
         self.filler.checked(script, self.filler.problems)
         self.is_final = bool(declared(script, "irreversible"))
-        problems, first = list[str](), self.there_and_back()
-        if first:
+        problems, error = list[str](), None
+        if first := self.there_and_back():
             was_downgrade = self.is_applied
             self.start_again()  # without rows of our making, which may be what is wrong
             error = self.there_and_back()
@@ -107,14 +107,11 @@ class Journey(Walk):
                 return []
             if not (error and was_downgrade):
                 problems = self.filler.in_the_way(script, first)
-            if error:
-                problems.append(f"{failure(script, 'downgrade', error)}\n{NEVER}")
-                self.passed.append(script)
-                self.start_again()
-                self.fill()
-                return problems
         self.passed.append(script)
-        if not self.is_final:
+        if error:
+            problems.append(f"{failure(script, 'downgrade', error)}\n{NEVER}")
+            self.start_again()
+        elif not self.is_final:
             found = self.compare()
             if not found and not self.lost:
                 self.revert_with_new_rows()
