@@ -81,6 +81,9 @@ CREATE TABLE ways_in (
     CHECK ((hash IS NULL) = (salt IS NULL)), CHECK ((client IS NULL) = (subject IS NULL)),
     CONSTRAINT one_way CHECK ((hash IS NULL) <> (client IS NULL))
 );
+CREATE TABLE attached (id integer, note integer, CHECK (num_nonnulls(id, note) = 2));
+CREATE TABLE attached_to (id integer PRIMARY KEY);
+ALTER TABLE attached ADD FOREIGN KEY (id) REFERENCES attached_to;
 CREATE SCHEMA "Other";
 CREATE TABLE "Other"."Table" (id serial PRIMARY KEY, feels mood NOT NULL);
 CREATE TABLE alembic_version (version_num varchar(32));
@@ -140,9 +143,17 @@ def test_a_document_is_an_object_as_revisions_expect(
 ) -> None:
     url = new_database()
     execute(url, "CREATE TABLE sites (settings jsonb NOT NULL, plan json NOT NULL)")
+    with_image = "(image IS NULL) = (details::text = 'null')"
+    lists = "tags jsonb NOT NULL CHECK (jsonb_typeof(tags) = 'array')"
+    image = "image int CHECK (image < 7)"
+    execute(url, f"CREATE TABLE shops ({image}, details jsonb, {lists}, CHECK ({with_image}))")
     fill(filler, url)
     query = "SELECT jsonb_typeof(settings), json_typeof(plan) FROM sites"
     assert execute(url, query) == [("object", "object")] * 3
+    query = "SELECT coalesce(jsonb_typeof(details), '-'), jsonb_typeof(tags) FROM shops"
+    found = execute(url, query)
+    assert len(found) == 3
+    assert {*found} <= {("object", "array"), ("null", "array"), ("-", "array")}
 
 
 def test_the_rows_are_the_same_each_time(new_database: NewDatabase) -> None:

@@ -66,7 +66,7 @@ class Filler:
             have = {names[oid]: oid for oid, has_rows in cursor.fetchall() if has_rows}
             wanted = [oid for oid, name in names.items() if name in more or name not in have]
             cursor.execute(_DATA["details"], [wanted])
-            tables: list[Any] = [table for (table,) in cursor.fetchall()]
+            tables = _parents_first([table for (table,) in cursor.fetchall()])
             before = -1
             while before != len(tables):  # a table waits for those that it refers to
                 before = len(tables)
@@ -152,6 +152,21 @@ class Filler:
         return number, why
 
 
+def _parents_first(tables: list[Any]) -> list[Any]:
+    """Each table after those that it refers to, as far as there is such an order."""
+    ordered: list[Any] = []
+    while tables:
+        waiting = {table["name"] for table in tables}
+        ready = [
+            table
+            for table in tables
+            if waiting.isdisjoint({parent for parent, _ in table["keys"] or ()} - {table["name"]})
+        ]
+        ordered += ready or tables
+        tables = [table for table in tables if table not in ordered]
+    return ordered
+
+
 def _insert_some(cursor: Any, table: Any, tries: int) -> tuple[int, str, bool]:
     """Rows of our making: how many, why no more, and whether another time would be no better."""
     choices = _choices(cursor, table)
@@ -177,14 +192,18 @@ def _insert_some(cursor: Any, table: Any, tries: int) -> tuple[int, str, bool]:
             elif cursor.rowcount:
                 number += 1
                 break
+        else:
+            tries //= 10  # of the next row too most will not do
     return number, why, is_final
 
 
 def _choices(cursor: Any, table: Any) -> dict[str, list[list[str]]]:
-    """Of each column, for each row: the values to choose from, as SQL. Documents are objects."""
-    literals = [
-        text.replace("''", "'") for text in re.findall(r"'((?:[^']|'')*)'", table["checks"])
-    ]
+    """Of each column, for each row: the values to choose from, as SQL.
+
+    Documents are objects, or what a CHECK has as a text.
+    """
+    quoted = re.findall(r"'((?:[^']|'')*)'", table["checks"])
+    literals = [text.replace("''", "'") for text in quoted]
     literals += re.findall(r"(?<![\w'.])-?\d+(?:\.\d+)?", re.sub(r"'[^']*'", "", table["checks"]))
     pools = [_pool(n, literals) for n in range(ROWS)]
     texts = list(dict.fromkeys(text for pool in pools for text in pool))
@@ -197,11 +216,12 @@ def _choices(cursor: Any, table: Any) -> dict[str, list[list[str]]]:
             if unknown := [text for text in texts if text not in known]:
                 known |= dict.fromkeys(unknown) | _values(cursor, type_, unknown)
             of_type[type_] = {text: it for text in texts if (it := known[text])}
-        values = of_type[type_]
-        if type_ in ("json", "jsonb") and column["name"] not in table["checks"]:
-            values = {text: it for text, it in values.items() if text.startswith("{")}
+        values = every = of_type[type_]
+        if type_ in ("json", "jsonb"):
+            values = {text: it for text, it in every.items() if text[0] == "{" or text in quoted}
         for check in column["checks"] or []:
-            values = _passing(cursor, column["name"], check, values) or values
+            some = (_passing(cursor, column["name"], check, it) for it in (values, every))
+            values = next(filter(None, some), values)
         choices[column["name"]] = [
             [values[text] for text in pool if text in values] or ["NULL"] for pool in pools
         ]
@@ -244,7 +264,8 @@ def _attempt(cursor: Any, statement: Any, values: Any = None) -> psycopg2.Error 
         cursor.execute(
             (begin if isinstance(statement, str) else sql.SQL(begin)) + statement, values
         )
-        cursor.connection.cursor().execute("SET CONSTRAINTS ALL IMMEDIATE")
+        if cursor.rowcount:
+            cursor.connection.cursor().execute("SET CONSTRAINTS ALL IMMEDIATE")
     except psycopg2.Error as error:
         cursor.execute("ROLLBACK TO attempt")
         return error
