@@ -38,7 +38,7 @@ from testing.schema import Catalog, catalog_reader, difference, tables, without_
 Rows = dict[str, list[str]]  # of each table, as JSON
 Row = dict[str, Any]
 
-DECLARE = '  Keep it, or say in the file that it is on purpose: data_loss = "what, and why"'
+DECLARE = 'Keep it, or say in the file that it is on purpose: data_loss = "what, and why"'
 NEVER = '  If nobody will revert it, say so in the file: irreversible = "why"'
 _NOW = tuple(str(datetime.now(UTC).date() + timedelta(days)) for days in (-1, 0, 1))
 # Columns whose value is another one each time, and statements that may lose something.
@@ -92,8 +92,7 @@ class Journey(Walk):
         """What is wrong with it; afterwards the database is at it, if it can be applied at all."""
         if not self.passed:
             self.fill()
-        self.script, self.below = script, self.above  # the catalogs before it, and after it
-        self.lost: list[str] = []
+        self.script, self.lost = script, list[str]()
         self.filler.checked(script, self.filler.problems)
         self.is_final = bool(declared(script, "irreversible"))
         problems, error = list[str](), None
@@ -135,7 +134,7 @@ class Journey(Walk):
 
     def there_and_back(self) -> Exception | None:
         """Apply it, and revert it, where anybody will; the error."""
-        self.is_applied, self.before = False, every_row(self.cursor)
+        self.below, self.before, self.is_applied = self.above, every_row(self.cursor), False
         if error := self.run("upgrade"):
             return error
         self.above, self.committed = self.read(), self.blocks
@@ -213,8 +212,7 @@ class Journey(Walk):
         if reason is not None and not (isinstance(reason, str) and reason.strip()):
             return self.said("data_loss", 'data_loss is a reason: data_loss = "what, and why"')
         if self.lost and not reason:
-            (said,) = self.said("downgrade", "rows are lost:", self.lost)
-            return [f"{said}\n{DECLARE}"]
+            return self.said("downgrade", "rows are lost:", [*self.lost, DECLARE])
         if reason and not self.lost and not (self.below.keys() - self.above.keys()):
             text = Path(self.script.path).read_text(encoding="utf-8")
             if not _MAY_LOSE.search(text.partition("def downgrade")[0]):
@@ -227,9 +225,7 @@ def changed_tables(below: Catalog, above: Catalog) -> set[str]:
     changed = {key for key in below.keys() | above.keys() if below.get(key) != above.get(key)}
     names = {name if kind == "type" else name.rpartition(".")[0] for kind, name in changed}
     types = tuple(name for name in names if ("type", name) in above)  # domains have constraints
-    for (kind, name), definition in above.items():
-        if kind == "column" and types and definition.startswith(types):
-            changed.add((kind, name))
+    changed |= {it for it, line in above.items() if it[0] == "column" and line.startswith(types)}
     names = {
         name if kind == "table" else name.rpartition(".")[0]
         for kind, name in changed
@@ -240,9 +236,10 @@ def changed_tables(below: Catalog, above: Catalog) -> set[str]:
 
 def revert_difference(below: Catalog, above: Catalog, found: Catalog) -> list[str]:
     """What a downgrade has left, except the place of a column that upgrade() had dropped."""
-    below = dict(below)
-    for key in below.keys() & found.keys() & above.keys():
-        if key[0] == "column order" and sorted(below[key].split()) == sorted(found[key].split()):
+    below, new = dict(below), tables(above) - tables(below)
+    for key in below.keys() & found.keys():
+        is_known = key[0] == "column order" and (key in above or new)
+        if is_known and sorted(below[key].split()) == sorted(found[key].split()):
             below[key] = found[key]
     return difference(below, found)
 

@@ -95,18 +95,21 @@ class Filler:
     def in_the_way(self, script: Script, error: Exception) -> list[str]:
         """A step failed on rows of our making alone: those of the application may keep more rules.
 
-        That is a note. But a new column that may not be null, or gets the same unique value
-        everywhere, is in anyone's way: what is wrong.
+        That is a note. But a syntax error, and a new column that may not be null, or gets the same
+        unique value everywhere, is in anyone's way: what is wrong.
         """
-        said, diagnosis = failure(script, "upgrade", error), driver_error(error)[1]
+        said, (code, diagnosis) = failure(script, "upgrade", error), driver_error(error)
+        statement = getattr(error, "statement", None) or ""
+        written = re.sub(r"%\((\w+)\)s", r":\1", statement).strip()
+        if code == "42601" and written in Path(script.path).read_text("utf-8"):  # no row is in it
+            return [f"{said}\n  It fails wherever there are rows, whatever they hold."]
         keys = re.findall(r"^Key \((.*?)\)=", getattr(diagnosis, "message_detail", None) or "")
-        adds = re.compile(r'(?i)\bADD\s+(?:COLUMN\s+)?(?:IF NOT EXISTS\s+)?"?(\w+)"?\s')
-        added = adds.findall(getattr(error, "statement", None) or "")
+        adds = r'(?i)\bADD\s+(?:COLUMN\s+)?(?:IF NOT EXISTS\s+)?"?(\w+)"?\s'
         for column in [*keys, getattr(diagnosis, "column_name", None)]:
-            if column in added:
+            if column in re.findall(adds, statement):
                 cure = f"give {column} a value for those first."
                 return [f"{said}\n  It fails wherever {diagnosis.table_name} has rows: {cure}"]
-        said = said.splitlines()[0]
+        said = said.splitlines()[0].rstrip(".")
         self._notes[said] = (
             f"checked without generated rows, as they are in the way: {said}. Give better ones: "
             "fixture example_rows, see testing/README.md"
