@@ -196,11 +196,10 @@ class Walk:
 
     def fail(self, script: Script, error: Exception) -> None:
         """It cannot be applied: those after it are judged without it."""
-        said = failure(script, "upgrade", error)
-        is_missing = isinstance(error, NoSuchTableError)
-        if self.failed and (is_missing or driver_error(error)[0].startswith(_MISSING)):
-            said = ""  # that an earlier one failed is reason enough
-        self.failed[script.revision] = said
+        code, is_missing = driver_error(error)[0], isinstance(error, NoSuchTableError)
+        # That an earlier one failed is reason enough.
+        follows = self.failed and (is_missing or code.startswith(_MISSING))
+        self.failed[script.revision] = "" if follows else failure(script, "upgrade", error)
         self.passed.append(script)
         self.start_again()
 
@@ -260,6 +259,9 @@ def where(script: Script, name: str) -> str:
 
 def failure(script: Script, name: str, error: Exception) -> str:
     """What was raised in a step of a revision, the line, and the statement."""
+    before = getattr(error, "orig", error).__context__
+    if driver_error(error)[0] == "25P02" and isinstance(before, Exception):
+        return failure(script, name, before)  # which a `finally` or an `except` went on after
     place, path = "", Path(script.path)
     for frame in traceback.extract_tb(error.__traceback__):
         if Path(frame.filename) == path:
@@ -270,8 +272,7 @@ def failure(script: Script, name: str, error: Exception) -> str:
     place = place or where(script, name)
     lines = str(getattr(error, "orig", error)).splitlines()
     lines = [line for line in lines if not re.match(r"LINE \d|\s*\^?$", line)]  # said below
-    of_known_kind = isinstance(error, DBAPIError | MigrationError)
-    kind = "" if of_known_kind else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, DBAPIError | MigrationError) else f"{type(error).__name__}: "
     statement = " ".join((getattr(error, "statement", None) or "").split())[:300]
     said = f"{place}: {name}() fails: {kind}{' '.join(lines[:2])}"
     return "\n".join([said, *[f"  the statement: {statement}"] * bool(statement), *ways_out(error)])
