@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg2
+from psycopg2.extensions import TRANSACTION_STATUS_INTRANS as _IN_TRANSACTION
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from sqlalchemy import URL
@@ -26,6 +27,7 @@ OPTIONS = "-c jit=off -c lock_timeout=100ms"
 _TABLES, _KEYS = Path(__file__).with_suffix(".sql").read_text("utf-8").split(";")
 _WRITES = "writes to"  # and not reads
 _NO_TRANSACTION = "25001"  # the SQLSTATE of what cannot run in a transaction
+_ENDS = r"\A(COMMIT|END|ROLLBACK(?! TO)|ABORT)\b"
 _QUERY = r"\A(SELECT|INSERT|UPDATE|DELETE|MERGE|WITH)\b"
 # What was done to tables, by what statement, and the hazard that is. A table counts once.
 _RULES = (
@@ -33,7 +35,7 @@ _RULES = (
     ("rewritten", r"\bREFRESH\b", "not-concurrent"),
     ("rewritten", "", "rewrites-table"),
     ("locked", r"\bSET\s+(TABLESPACE|ACCESS\s+METHOD)\b", "rewrites-table"),
-    ("locked", r"(\A|; )LOCK\b", "locks-table"),
+    ("locked", r"(\A|; )LOCK\b(?![^;]*\bNOWAIT\b)", "locks-table"),
     ("scanned", r"\bCREATE\s+(UNIQUE\s+)?INDEX\b|\bREINDEX\b", "not-concurrent"),
     ("locked", r"\bDROP\s+INDEX\b|\bDETACH\s+PARTITION\b", "not-concurrent"),
     ("scanned", "", "blocks-while-reading"),
@@ -117,20 +119,26 @@ class Watch:
         self.statements.append(statement)
         if names := long_names(statement.text):
             self._add("identifier-too-long", statement, ", ".join(names))
-        if not cursor.connection.autocommit and not self._state:
+        parts = split(statement.text)
+        if not cursor.connection.autocommit and any(says(part, _ENDS) for part in parts):
+            self._add("ends-transaction", statement)
+        if _is_in_transaction(cursor) and not self._state:
             with cursor.connection.cursor() as ours:
                 self._state = _observe(ours)
-        elif cursor.connection.autocommit and place not in self._tried:
+        elif not _is_in_transaction(cursor) and place not in self._tried:
             self._tried.add(place)
-            self._try(statement)
+            self._try(statement, parts)
 
-    def _after_statement(self, _connection: object, cursor: Cursor, *_: object) -> None:
-        if line_of_a_revision() and not cursor.connection.autocommit:
+    def _after_statement(self, connection: object, cursor: Cursor, *_: object) -> None:
+        if not _is_in_transaction(cursor):
+            self._begin(connection)
+        elif line_of_a_revision():
             with cursor.connection.cursor() as ours:
                 self._judge(self.statements[-1], ours)
 
-    def _try(self, statement: Statement) -> None:
-        """Run in a transaction, and roll back, what will run without one."""
+    def _try(self, statement: Statement, parts: list[str]) -> None:
+        """Run in a transaction, and roll back, what will run without one, or begins its own."""
+        text = "; ".join(part for part in parts if not says(part, rf"{_ENDS}|\A(BEGIN|START)\b"))
         with (
             closing(connect(self._url, options=OPTIONS)) as connection,
             connection.cursor() as cursor,
@@ -138,7 +146,7 @@ class Watch:
             cursor.execute("BEGIN; SET LOCAL lock_timeout = '3s'")  # autovacuum gives way after 1 s
             self._state = _observe(cursor)
             try:
-                cursor.execute(statement.text)
+                cursor.execute(text)
             except psycopg2.Error as error:
                 if error.pgcode == _NO_TRANSACTION:
                     self._judge_by_text(statement)
@@ -175,8 +183,6 @@ class Watch:
         self._state, effect = now, self._effect(was, now)
         self.touched |= {it.name for oid, it in was.items() if oid in now and now[oid].is_locked}
         parts = split(statement.text)
-        if any(says(part, r"\A(BEGIN|START|COMMIT|END|ROLLBACK(?! TO)|ABORT)\b") for part in parts):
-            self._add("ends-transaction", statement)
         if data := [part for part in parts if says(part, rf"{_QUERY}|\A(DO|CALL|EXECUTE)\b")]:
             self._judge_data(statement, data, effect, cursor)
         if schema := [part for part in parts if not says(part, _QUERY)]:
@@ -257,6 +263,12 @@ class Watch:
             for pattern, hazard in _ALONE:
                 if tables and says(part, pattern) and not says(part, r"\bCONCURRENTLY\b"):
                     self._add(hazard, statement, tables, f"{_WRITES} {tables}")
+
+
+def _is_in_transaction(cursor: Cursor) -> bool:
+    """Alembic's, or one that a revision began in its autocommit_block()."""
+    connection = cursor.connection
+    return not connection.autocommit or connection.info.transaction_status == _IN_TRANSACTION
 
 
 def _observe(cursor: Cursor) -> _State:
