@@ -121,7 +121,8 @@ def write_history(folder: Path) -> None:
     for name, upgrade in OLD.items():
         revision = re.split(r"\W|_", name)[0]
         body = textwrap.indent(textwrap.dedent(upgrade), "    ")
-        text = f"from alembic import op\nimport sqlalchemy as sa\n\nrevision = {revision!r}\n"
+        text = 'import warnings\n\nwarnings.warn("this is old", DeprecationWarning)\n'
+        text += f"from alembic import op\nimport sqlalchemy as sa\n\nrevision = {revision!r}\n"
         text += f"down_revision = {before!r}\n\ndef upgrade():\n{body}\n\ndef downgrade(): pass\n"
         (folder / name).write_text(text)
         before = revision
@@ -211,6 +212,7 @@ def test_a_history_moves_in_as_the_guide_says(old: Path, new: New, own_server: U
     for line in commands:  # the last one is about a database, and this one has the schema by now
         done = type_in(service, line)
         assert done.returncode == 0, f"{line}\n{done}"
+        assert "this is old" not in done.stderr
     assert service.version() == ["4"]
     assert "has the schema of 4." in done.stdout
     names = template_module("testing.schema").difference(

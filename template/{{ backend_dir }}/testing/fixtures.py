@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import closing
 from unittest.mock import patch
 
+import alembic.util
 import pytest
 from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
@@ -20,7 +21,7 @@ from app.core.database import get_engine, get_session_factory
 from app.migrate.explain import explain
 from testing.databases import Alembic, connect, create_database, drop_database, temporary_database
 from testing.overlap import overlaps_refused
-from testing.revisions import OneProblem, released, shared_problem
+from testing.revisions import OneProblem, released, shared_problem, warnings_shown
 from testing.rows import Examples
 from testing.server import database_name
 
@@ -32,6 +33,8 @@ def forget_settings() -> None:
 
 
 forget_settings()  # of another run in this process
+# How Alembic reads revisions, and runs them: as a part of env.py.
+alembic.util.load_python_file = warnings_shown()(alembic.util.load_python_file)
 
 
 @pytest.fixture(scope="session")

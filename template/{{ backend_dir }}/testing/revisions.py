@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import alembic.util
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionStep
 from alembic.script import Script, ScriptDirectory
@@ -44,10 +43,6 @@ def warnings_shown() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         yield
-
-
-# How Alembic reads revisions, and runs them: as a part of env.py.
-alembic.util.load_python_file = warnings_shown()(alembic.util.load_python_file)
 
 
 @cache
