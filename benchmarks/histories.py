@@ -108,9 +108,17 @@ def _answers(url: URL) -> bool:
 def _find(path: Path) -> tuple[str, Path]:
     """Which one it is, and the folder of its revisions."""
     for name in sorted(KNOWN, key=lambda name: -len(KNOWN[name]["versions"])):  # closest first
+        taken = KNOWN[name].get("take", [])
         for versions in path.rglob(KNOWN[name]["versions"]):
-            return name, versions
+            if all((_root(name, versions) / path).exists() for path in taken):
+                return name, versions
     sys.exit(f"{path} has none of the folders that benchmarks/histories.toml names")
+
+
+def _root(name: str, versions: Path) -> Path:
+    """What the paths in histories.toml start from."""
+    known: str = KNOWN[name]["versions"]
+    return versions.parents[known.count("/")]
 
 
 @dataclass
@@ -194,7 +202,7 @@ class History:
         for file in self.versions.rglob("*.py"):
             if file.name != "__init__.py":
                 shutil.copy(file, self.backend / "alembic" / "versions")
-        root = self.versions.parents[self.known["versions"].count("/")]
+        root = _root(self.name, self.versions)
         texts = {path: (root / path).read_text("utf-8") for path in self.known.get("take", [])}
         for path, text in {**texts, **self.known.get("modules", {})}.items():
             file = self.backend / path
