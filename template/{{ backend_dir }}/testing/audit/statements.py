@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import psycopg2
-from psycopg2.extensions import TRANSACTION_STATUS_INTRANS
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (it is a class)
 
 _STRING = r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$"
@@ -84,22 +83,18 @@ class Plan(NamedTuple):
 
 
 def plan_of(cursor: Cursor, statement: str, tables: Mapping[str, int]) -> Plan:
-    """The plan of a statement; an empty one if it has none.
+    """The plan of a statement, in a transaction; an empty one if it has none.
 
     Args:
         tables: the tables of the database, by schema and name.
     """
-    in_transaction = cursor.connection.info.transaction_status == TRANSACTION_STATUS_INTRANS
+    cursor.execute("SAVEPOINT audit")  # by itself: what cannot be explained cannot be parsed
     try:
-        if in_transaction:
-            cursor.execute("SAVEPOINT audit")
         cursor.execute(f"EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) {statement}")
         nodes = [node for (tops,) in cursor for top in tops for node in _walk(top["Plan"])]
-        if in_transaction:
-            cursor.execute("RELEASE audit")
+        cursor.execute("RELEASE audit")
     except psycopg2.Error:
-        if in_transaction:
-            cursor.execute("ROLLBACK TO audit")
+        cursor.execute("ROLLBACK TO audit")
         return Plan()
     types = frozenset(node["Node Type"] for node in nodes)
     changing = [node for node in nodes if node["Node Type"] == "ModifyTable"]
