@@ -28,6 +28,7 @@ from testing.revisions import (
     Walk,
     autocommit_blocks,
     declared,
+    driver_error,
     failure,
     unreleased,
     where,
@@ -95,17 +96,12 @@ class Journey(Walk):
         self.script, self.lost = script, list[str]()
         self.filler.checked(script, self.filler.problems)
         self.is_final = bool(declared(script, "irreversible"))
-        problems, error = list[str](), None
-        if first := self.there_and_back():
-            was_downgrade = self.is_applied
-            self.start_again()  # without rows of our making, which may be what is wrong
-            error = self.there_and_back()
-            if error and not self.is_applied:
-                self.fail(script, error)
-                self.fill()
-                return []
-            if not (error and was_downgrade):
-                problems = self.filler.in_the_way(script, first)
+        errors, error = self.make_way()
+        if error and not self.is_applied:
+            self.fail(script, error)
+            self.fill()
+            return []
+        problems = [line for it in errors for line in self.filler.in_the_way(script, it)]
         self.passed.append(script)
         if error:
             problems.append(f"{failure(script, 'downgrade', error)}\n{NEVER}")
@@ -118,7 +114,7 @@ class Journey(Walk):
             if found and not (self.is_applied and self.read() == self.above):
                 self.start_again()
             problems += found
-        if problems or first or tables(self.above) - tables(self.below):
+        if problems or errors or tables(self.above) - tables(self.below):
             self.fill()
         return problems
 
@@ -131,6 +127,24 @@ class Journey(Walk):
             return error
         self.is_applied, self.blocks = name == "upgrade", len(blocks)
         return None
+
+    def make_way(self) -> tuple[list[Exception], Exception | None]:
+        """What fails on rows of our making alone, and what fails without them.
+
+        Those of a table that the server names make way first, and at last all.
+        """
+        errors, of_upgrade, empty = list[Exception](), list[Exception](), set[str]()
+        while error := self.there_and_back():
+            if errors and not empty:
+                return of_upgrade, error
+            errors.append(error)
+            of_upgrade += [error] * (not self.is_applied)
+            self.start_again()
+            table = getattr(driver_error(error)[1], "table_name", None)
+            empty = empty | {table} if table and table not in empty else set()
+            if empty:
+                self.filler.fill(self.connection, without=empty)
+        return errors, None
 
     def there_and_back(self) -> Exception | None:
         """Apply it, and revert it, where anybody will; the error."""
@@ -167,9 +181,9 @@ class Journey(Walk):
                 break
         if error and blocks:
             what = (
-                "upgrade() cannot be run again after an interruption, and what its "
-                "autocommit_block() did stays done. Make that repeatable: drop with IF EXISTS "
-                "before it is created."
+                "upgrade() cannot be run again after an interruption: all up to the end of its "
+                "autocommit_block() stays done. Make it repeatable: IF NOT EXISTS, or for an index "
+                "DROP INDEX IF EXISTS before it."
             )
             return self.said("upgrade", what, [failure(self.script, "upgrade", error)])
         if error:

@@ -49,15 +49,18 @@ class Filler:
         self._refused: dict[str, str] = {}  # definition of a table that took no row -> why
         self._notes: dict[str, str] = {}
 
-    def fill(self, connection: Connection, more: Collection[str] = ()) -> dict[str, int]:
+    def fill(
+        self, connection: Connection, more: Collection[str] = (), without: Collection[str] = ()
+    ) -> dict[str, int]:
         """Put rows into every table that has none, except Alembic's own; how many each got.
 
-        And into those of `more`, beside what they have. `problems` says why a table has none.
+        And into those of `more`, beside what they have; none into those of `without`, whatever
+        their schema. `problems` says why a table has none.
         """
         filled: dict[str, int] = {}
         self.problems = {}
         with connection, connection.cursor() as cursor:
-            cursor.execute(f"SAVEPOINT attempt; {_DATA['tables']}")
+            cursor.execute(f"SAVEPOINT attempt; {_DATA['tables']}", [[*without]])
             names = dict(cursor.fetchall())
             parts = [f"({oid}, EXISTS (TABLE {name}))" for oid, name in names.items()]
             if not parts:
@@ -109,7 +112,7 @@ class Filler:
             if column in re.findall(adds, statement):
                 cure = f"give {column} a value for those first."
                 return [f"{said}\n  It fails wherever {diagnosis.table_name} has rows: {cure}"]
-        said = said.splitlines()[0].rstrip(".")
+        said = said.splitlines()[0].partition(" DETAIL:")[0].rstrip(".")  # without values
         self._notes[said] = (
             f"checked without generated rows, as they are in the way: {said}. Give better ones: "
             "fixture example_rows, see testing/README.md"
