@@ -107,7 +107,11 @@ def _answers(url: URL) -> bool:
 
 def _find(path: Path) -> tuple[str, Path]:
     """Which one it is, and the folder of its revisions."""
-    for name in sorted(KNOWN, key=lambda name: -len(KNOWN[name]["versions"])):  # closest first
+
+    def says(name: str) -> tuple[int, int]:
+        return len(KNOWN[name]["versions"]), len(KNOWN[name].get("take", []))
+
+    for name in sorted(KNOWN, key=says, reverse=True):  # closest first
         taken = KNOWN[name].get("take", [])
         for versions in path.rglob(KNOWN[name]["versions"]):
             if all((_root(name, versions) / path).exists() for path in taken):
@@ -221,6 +225,10 @@ class History:
         """A project of Alembic's own with the same revisions."""
         plain = self.folder / "plain"
         shutil.copytree(self.backend / "alembic" / "versions", plain / "alembic" / "versions")
+        for path in self.known.get("take", []):
+            if not path.endswith(".py"):  # those are imported
+                (plain / path).parent.mkdir(parents=True)
+                shutil.copy(self.backend / path, plain / path)
         env = ENV.format(convention=self.known.get("convention"))
         (plain / "alembic" / "env.py").write_text(env)
         ini = "[alembic]\nscript_location = %(here)s/alembic\npath_separator = os\n"
