@@ -347,10 +347,10 @@ ALTER TABLE users ALTER id SET INCREMENT BY 2;
 -- undo
 ALTER TABLE users ALTER id SET INCREMENT BY 1;
 
--- generated column no more | changed: column users.gross: default (price * (2)::numeric), generated stored -> nothing
+-- generated column no more | changed: column users.gross: default price * 2::numeric, generated stored -> nothing
 ALTER TABLE users ALTER gross DROP EXPRESSION;
 
--- expression of a generated column | changed: column posts.twice: default (id * 2) -> default (id + id)
+-- expression of a generated column | changed: column posts.twice: default id * 2 -> default id + id
 ALTER TABLE posts DROP twice, ADD twice integer GENERATED ALWAYS AS (id + id) STORED;
 -- undo
 ALTER TABLE posts DROP twice, ADD twice integer GENERATED ALWAYS AS (id * 2) STORED;
@@ -427,7 +427,7 @@ ALTER TABLE users ADD CONSTRAINT users_tall CHECK (age < 300);
 -- undo
 ALTER TABLE users DROP CONSTRAINT users_tall;
 
--- check changed | changed: constraint users.users_age: CHECK ((age > 0)) -> CHECK ((age >= 0))
+-- check changed | changed: constraint users.users_age: CHECK (age > 0) -> CHECK (age >= 0)
 ALTER TABLE users DROP CONSTRAINT users_age, ADD CONSTRAINT users_age CHECK (age >= 0);
 -- undo
 ALTER TABLE users DROP CONSTRAINT users_age, ADD CONSTRAINT users_age CHECK (age > 0);
@@ -442,18 +442,18 @@ ALTER TABLE users RENAME CONSTRAINT users_age TO users_old;
 -- undo
 ALTER TABLE users RENAME CONSTRAINT users_old TO users_age;
 
--- check not validated | constraint users.users_age: CHECK ((age > 0)) -> CHECK ((age > 0)) NOT VALID
+-- check not validated | constraint users.users_age: CHECK (age > 0) -> CHECK (age > 0) NOT VALID
 ALTER TABLE users DROP CONSTRAINT users_age, ADD CONSTRAINT users_age CHECK (age > 0) NOT VALID;
 -- undo
 ALTER TABLE users VALIDATE CONSTRAINT users_age;
 
--- check not inherited | CHECK ((age > 0)) -> CHECK ((age > 0)) NO INHERIT
+-- check not inherited | CHECK (age > 0) -> CHECK (age > 0) NO INHERIT
 ALTER TABLE users DROP CONSTRAINT users_age,
   ADD CONSTRAINT users_age CHECK (age > 0) NO INHERIT;
 -- undo
 ALTER TABLE users DROP CONSTRAINT users_age, ADD CONSTRAINT users_age CHECK (age > 0);
 
--- check not enforced | constraint users.users_age: CHECK ((age > 0)) -> CHECK ((age > 0)) NOT [18+]
+-- check not enforced | constraint users.users_age: CHECK (age > 0) -> CHECK (age > 0) NOT [18+]
 ALTER TABLE users DROP CONSTRAINT users_age,
   ADD CONSTRAINT users_age CHECK (age > 0) NOT ENFORCED;
 -- undo
@@ -726,7 +726,7 @@ ALTER DOMAIN email ADD CONSTRAINT email_dot CHECK (value ~ 'x');
 -- undo
 ALTER DOMAIN email DROP CONSTRAINT email_dot;
 
--- domain constraint not validated | changed: constraint email.email_at: CHECK ((VALUE ~ '@'::text)) -> CHECK ((VALUE ~ '@'::text)) NOT VALID
+-- domain constraint not validated | changed: constraint email.email_at: CHECK (VALUE ~ '@'::text) -> CHECK (VALUE ~ '@'::text) NOT VALID
 ALTER DOMAIN email DROP CONSTRAINT email_at;
   ALTER DOMAIN email ADD CONSTRAINT email_at CHECK (value ~ '@') NOT VALID;
 -- undo
@@ -835,7 +835,7 @@ CREATE VIEW youths AS SELECT id FROM users WHERE age < 18;
 -- undo
 DROP VIEW youths;
 
--- view definition | changed: view adults: WHERE (
+-- view definition | changed: view adults: WHERE age
 CREATE OR REPLACE VIEW adults WITH (security_barrier) AS
   SELECT id, name FROM users WHERE age >= 21 WITH LOCAL CHECK OPTION;
 -- undo
@@ -878,7 +878,7 @@ DROP RULE posts_quiet ON posts;
 -- undo
 CREATE RULE posts_quiet AS ON DELETE TO posts DO ALSO NOTIFY gone;
 
--- rule changed | changed: rule posts.posts_quiet: ON DELETE TO public.posts DO
+-- rule changed | changed: rule posts.posts_quiet: ON DELETE TO posts DO
 CREATE OR REPLACE RULE posts_quiet AS ON DELETE TO posts DO INSTEAD NOTHING;
 -- undo
 CREATE OR REPLACE RULE posts_quiet AS ON DELETE TO posts DO ALSO NOTIFY gone;
@@ -962,12 +962,12 @@ DROP POLICY users_write ON users;
 -- undo
 CREATE POLICY users_write ON users FOR INSERT WITH CHECK (age > 2);
 
--- policy expression | policy users.users_own: using (name = CURRENT_USER) -> using ((email)
+-- policy expression | policy users.users_own: using name = CURRENT_USER -> using email
 ALTER POLICY users_own ON users USING (email = current_user);
 -- undo
 ALTER POLICY users_own ON users USING (name = current_user);
 
--- policy check | changed: policy users.users_write: with check (age > 2) -> with check (age > 3)
+-- policy check | changed: policy users.users_write: with check age > 2 -> with check age > 3
 ALTER POLICY users_write ON users WITH CHECK (age > 3);
 -- undo
 ALTER POLICY users_write ON users WITH CHECK (age > 2);
@@ -1152,7 +1152,7 @@ ALTER PUBLICATION all_of_it SET TABLE users (id, name, age) WHERE (id > 0), post
 -- undo
 ALTER PUBLICATION all_of_it SET TABLE users (id, name) WHERE (id > 0), posts;
 
--- rows of a publication | changed: publication relation users in publication all_of_it: where (id > 0) -> where (id > 1)
+-- rows of a publication | changed: publication relation users in publication all_of_it: where id > 0 -> where id > 1
 ALTER PUBLICATION all_of_it SET TABLE users (id, name) WHERE (id > 1), posts;
 -- undo
 ALTER PUBLICATION all_of_it SET TABLE users (id, name) WHERE (id > 0), posts;

@@ -33,9 +33,6 @@ class _Column(NamedTuple):
 _SQL = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 _TABLES = {"table", "view", "materialized view", "foreign table", "type"}
 _TEXT_CAST = re.compile(r"::(text|character varying|bpchar)(\(\d+\))?(\[\])?")
-_IN_BRACKETS = re.compile(r"\((\w+|'[^']*'|ARRAY\[[^][]*\])\)")
-# From their text: when a type changed, or from a dump.
-_WRITTEN_AGAIN = {"constraint", "index", "view", "materialized view", "policy", "rule", "trigger"}
 _PARTS = {"column", "column order", "constraint", "index", "policy", "rule", "trigger"}
 
 
@@ -178,12 +175,8 @@ def _plain(kind: str, definition: str) -> str:
     """Without what the server writes in another way though it means the same."""
     if kind in ("function", "procedure"):
         return "".join(definition.split())
-    definition = definition.replace("CURRENT_TIMESTAMP", "now()")
-    if kind in _WRITTEN_AGAIN:
-        definition = _TEXT_CAST.sub("", definition)
-        for _ in range(3):
-            definition = _IN_BRACKETS.sub(r"\1", definition)
-    return definition
+    # As from its own text, when a type changed, or from a dump.
+    return _TEXT_CAST.sub("", definition.replace("CURRENT_TIMESTAMP", "now()"))
 
 
 def _change(kind: str, old: str, new: str) -> str:

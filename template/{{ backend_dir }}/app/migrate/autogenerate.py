@@ -11,23 +11,15 @@ from importlib import import_module
 from itertools import accumulate
 from typing import Any
 
+import sqlalchemy as sa
 from alembic.autogenerate import render
 from alembic.autogenerate.api import AutogenContext
+from alembic.ddl.postgresql import PostgresqlImpl
 from alembic.operations import ops
 from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
-from sqlalchemy import (
-    CheckConstraint,
-    Column,
-    Connection,
-    Constraint,
-    Enum,
-    ForeignKeyConstraint,
-    UniqueConstraint,
-    text,
-)
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.types import ARRAY, NullType, TypeDecorator, UserDefinedType
+from sqlalchemy.types import ARRAY, NullType, TypeDecorator
 
 from app.core import autogenerate as yours
 from app.migrate.comparison import (
@@ -36,6 +28,7 @@ from app.migrate.comparison import (
     Statements,
     is_view,
     schemas,
+    stable,
     tables_of,
 )
 from app.migrate.comparison import subject as name
@@ -47,7 +40,6 @@ _PLUGINS = [
     "alembic.autogenerate.*",
     *map("~alembic.autogenerate.{}".format, ("types", "defaults")),
 ]
-_DROPS = (ops.DropTableOp, ops.DropColumnOp)
 _PARTS = (ops.CreateIndexOp, ops.DropIndexOp, ops.AddConstraintOp, ops.DropConstraintOp)
 # What SQLAlchemy and Alembic warn of, and the server is asked about here.
 _KNOWN_HERE = (
@@ -69,7 +61,7 @@ def include_object(item: Any, name: Any, kind: str, reflected: bool, other: Any)
     return mine and yours.include_object(item, name, kind, reflected, other)
 
 
-def comparing(connection: Connection) -> dict[str, Any]:
+def comparing(connection: sa.Connection) -> dict[str, Any]:
     """The arguments of context.configure() where models are compared."""
     from app.core.database import Base
 
@@ -92,12 +84,28 @@ def comparing(connection: Connection) -> dict[str, Any]:
     }
 
 
+class Postgres(PostgresqlImpl):
+    """What Alembic asks and writes; it takes the last one of a dialect."""
+
+    __dialect__ = "postgresql"
+
+    def autogen_column_reflect(self, _inspector: Any, _table: Any, column: Any) -> None:
+        """Of a sequence, comparison.py knows whose it is, and its schema."""
+        if (column["default"] or "").startswith("nextval("):
+            column["default"] = None
+
+    def render_ddl_sql_expr(self, *what: Any, **how: Any) -> str:
+        """Texts of SQL reach the revision with their % and their colons."""
+        sql = super().render_ddl_sql_expr(*what, **how)
+        return sql if how.get("is_index") else _escaped(sql)
+
+
 # What a revision says
 
 
 def render_item(kind: str, item: Any, context: AutogenContext) -> str | bool | None:
     """The text for a revision; None leaves it out, False leaves it to Alembic."""
-    if isinstance(item, Constraint) and _is_late(item):
+    if isinstance(item, sa.Constraint) and _is_late(item):
         return None
     if kind == "server_default" and isinstance(getattr(item, "arg", None), str):
         return repr(item.arg)  # Alembic takes the quotes off its ends
@@ -114,25 +122,24 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | bool | N
             impl = impl.load_dialect_impl(context.dialect) if is_more else own
         known = (it for it in type(impl).__mro__ if getattr(postgresql, it.__name__, None) is it)
         return str(render._repr_type(impl.adapt(next(known, type(impl))), context))
-    if isinstance(item, Enum) and not item.native_enum:
+    if isinstance(item, sa.Enum) and not item.native_enum:
         return f"sa.String(length={item.length})"  # its CHECK is written on its own
-    made = isinstance(item, Enum | postgresql.DOMAIN)  # by a statement of its own
-    if made or isinstance(item, ARRAY) or package != "sqlalchemy":
+    if package != "sqlalchemy" or isinstance(item, sa.Enum | ARRAY | postgresql.DOMAIN):
         context.imports.add("from sqlalchemy.dialects import postgresql")
-    schema = f", schema={item.schema!r}" if made and item.schema else ""
-    if isinstance(item, Enum):
+    if isinstance(item, sa.Enum):
         values = "".join(f"{it!r}, " for it in item.enums)
+        schema = f", schema={item.schema!r}" if item.schema else ""
         return f"postgresql.ENUM({values}name={item.name!r}{schema}, create_type=False)"
-    if isinstance(item, postgresql.DOMAIN):
-        base = render._repr_type(item.data_type, context)
-        return f"postgresql.DOMAIN({item.name!r}, {base}{schema}, create_type=False)"
     if isinstance(item, ARRAY):
         of = render._repr_type(item.item_type, context)
         return f"postgresql.ARRAY({of}, dimensions={item.dimensions})"
-    if package == "sqlalchemy":
+    if package == "sqlalchemy" and not isinstance(item, postgresql.DOMAIN):
         return False
     name = item.compile(context.dialect)  # not quoted
-    return f"postgresql.DOMAIN(sa.quoted_name({name!r}, quote=False), sa.Text(), create_type=False)"
+    if name in postgresql.dialect.ischema_names:  # which SQLAlchemy would refuse
+        name = name.upper()
+    of = render._repr_type(getattr(item, "data_type", sa.Text()), context)
+    return f"postgresql.DOMAIN(sa.quoted_name({name!r}, quote=False), {of}, create_type=False)"
 
 
 def _imported(item: Any, context: AutogenContext) -> str | None:
@@ -154,7 +161,7 @@ def _imported(item: Any, context: AutogenContext) -> str | None:
     return code
 
 
-def _is_late(item: Constraint) -> bool:
+def _is_late(item: sa.Constraint) -> bool:
     """Whether it is written on its own, after the tables: Alembic would lose it, or part of it."""
     is_exclude = isinstance(item, postgresql.ExcludeConstraint)
     return bool(is_exclude or item._type_bound or item.info.get("late"))
@@ -163,7 +170,7 @@ def _is_late(item: Constraint) -> bool:
 def _escaped(sql: str) -> str:
     """As op.execute() takes it, where `:name` would be a parameter."""
     plain = re.sub(r"(?<![:\w\\]):(?=\w)", r"\:", sql)
-    return plain if str(text(plain)) == sql else sql.replace(":", r"\:")
+    return plain if str(sa.text(plain)) == sql else sql.replace(":", r"\:")
 
 
 @render.renderers.dispatch_for(Statements)
@@ -200,18 +207,22 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
     ]
     comparison.dropped = {subject(op) for op in theirs if isinstance(op, ops.DropTableOp)}
     comparison.late = _late(theirs, comparison)
-    types = {name(key): it.definition for key, it in comparison.old.items() if key[0] == "type"}
-    partitions = {name(key): it for key, it in comparison.old.items() if key[0] == "partition"}
+    old = {(key[0], name(key)): it.definition for key, it in comparison.old.items()}
     for op in (op for op in theirs if isinstance(op, ops.DropTableOp)):
-        if by := partitions.get(subject(op)):
-            op.table_kw["postgresql_partition_by"] = by.definition.removeprefix("partitioned by ")
-    reflected: list[Any] = [op._reverse for op in theirs if isinstance(op, _DROPS)]
-    for made in reflected:
+        if by := old.get(("partition", subject(op))):
+            op.table_kw["postgresql_partition_by"] = by.removeprefix("partitioned by ")
+    gone: Any = (op for op in theirs if isinstance(op, ops.DropTableOp | ops.DropColumnOp))
+    for made in (op._reverse for op in gone):
         items = [made.column] if isinstance(made, ops.AddColumnOp) else [*made.columns]
-        for column in (it for it in items if isinstance(it, Column)):
-            said = types.get(comparison.named(column.table.schema, column.table.name, column.name))
+        for column in (it for it in items if isinstance(it, sa.Column)):
+            of = comparison.named(column.table.schema, column.table.name, column.name)
+            said, default = old.get(("type", of)), old.get(("default", of))
             if said and isinstance(column.type, NullType):
-                column.type = _Said(said)
+                column.type = postgresql.DOMAIN(sa.quoted_name(said, quote=False), sa.Text())
+            if default and not column.server_default:
+                column.server_default = sa.DefaultClause(sa.text(_escaped(default)))
+            if column.computed:
+                column.computed.sqltext = sa.text(_escaped(stable(str(column.computed.sqltext))))
             if said == "":  # it comes with its parent's
                 made.columns.remove(column)
 
@@ -220,7 +231,7 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
         gone = comparison.columns(now)
         for it in (it for it in theirs if isinstance(it, ops.CreateTableOp)):
             for key in it.columns if subject(it) in aside else ():
-                if isinstance(key, ForeignKeyConstraint):
+                if isinstance(key, sa.ForeignKeyConstraint):
                     key.info["late"] = True
                     comparison.late.add(comparison.of_constraint(it, key))
         own = [op for op in theirs if subject(op) not in gone]
@@ -228,19 +239,10 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
         return sorted([*own, *comparison.first, *found], key=_rank)
 
     upgrade.ops = plan((), ())
-    _as_they_are(context.migration_context.impl)
+    named = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+    context.migration_context.impl.dialect = named  # which doubles no %
     _try_at_the_end(context, comparison, plan)
     return PriorityDispatchResult.CONTINUE
-
-
-class _Said(UserDefinedType[Any]):
-    """A type of which SQLAlchemy knows nothing, as the server writes it."""
-
-    def __init__(self, words: str) -> None:
-        self.words = words
-
-    def get_col_spec(self, **_: Any) -> str:
-        return self.words
 
 
 Plugin("app.migrate").add_autogenerate_comparator(
@@ -269,27 +271,17 @@ def _late(theirs: list[Any], comparison: Comparison) -> set[str]:
     dropped: Any = [op._reverse for op in theirs if isinstance(op, ops.DropTableOp)]
     for op in [*created, *dropped]:
         pending -= {subject(op)}
-        for item in (item for item in op.columns if isinstance(item, Constraint)):
-            if isinstance(item, ForeignKeyConstraint) and op in created:
+        for item in (item for item in op.columns if isinstance(item, sa.Constraint)):
+            if isinstance(item, sa.ForeignKeyConstraint) and op in created:
                 to = comparison.named(item.referred_table.schema, item.referred_table.name)
                 item.info["late"] = item.use_alter or to in pending
-            elif isinstance(item, CheckConstraint | ForeignKeyConstraint | UniqueConstraint):
+            elif isinstance(
+                item, sa.CheckConstraint | sa.ForeignKeyConstraint | sa.UniqueConstraint
+            ):
                 item.info["late"] = op not in created
             if _is_late(item):
                 late.add(comparison.of_constraint(op, item))
     return late
-
-
-def _as_they_are(impl: Any) -> None:
-    """Texts of SQL reach the revision with their % and their colons."""
-    impl.dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
-    as_alembic = impl.render_ddl_sql_expr
-
-    def render_expression(expression: Any, **how: Any) -> str:
-        sql = str(as_alembic(expression, **how))
-        return sql if how.get("is_index") else _escaped(sql)
-
-    impl.render_ddl_sql_expr = render_expression
 
 
 def _try_at_the_end(context: AutogenContext, comparison: Comparison, plan: Any) -> None:

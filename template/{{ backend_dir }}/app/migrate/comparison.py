@@ -27,6 +27,10 @@ _DEFINITIONS = text(Path(__file__).with_name("definitions.sql").read_text(encodi
 _IN = re.compile(
     r"""("[^"]+"|\w+)::text (= ANY|<> ALL) \(ARRAY\[((?:'[^']*'|[^]'])*)\](?:::text\[\])?\)"""
 )
+_NOW = re.compile(r"(?i)'(now|today|tomorrow|yesterday)\b(?!'::text)")  # at once
+_TIMES = (sqlalchemy.Date, sqlalchemy.DateTime, sqlalchemy.Time)
+_LENGTH = re.compile(r"\(.*?\)| COLLATE .*")
+_CAST = re.compile(r"(ARRAY\[(?:'[^']*'|[^]'])+\])(\)?::text\[\])")
 # In the order in which they are made; they are dropped the other way round.
 _KINDS = [
     *("schema", "extension", "enum", "domain", "sequence", "persistence", "inherits", "option"),
@@ -115,6 +119,11 @@ def _as_in(found: re.Match[str]) -> str:
     return f"{found[1]} {'IN' if '=' in found[2] else 'NOT IN'} ({values})" if number else found[0]
 
 
+def stable(sql: str) -> str:
+    """With a cast of the whole array, where the server would cast each of its values."""
+    return _CAST.sub(r"\1::character varying[]\2", sql)
+
+
 def _types(metadata: MetaData) -> list[Any]:
     columns = (column for table in metadata.tables.values() for column in table.columns)
     return [getattr(it.type, "item_type", it.type) for it in columns]
@@ -142,6 +151,11 @@ def tables_of(metadata: MetaData) -> list[Table]:
             column.autoincrement = False
         elif column.autoincrement == "ignore_fk":
             column.autoincrement = True
+        default: Any = getattr(column.server_default, "arg", None)
+        words = f"'{default}" if isinstance(default, str) else str(getattr(default, "text", ""))
+        if _NOW.match(words) and column.type._type_affinity in _TIMES:
+            said = f"the default of {column} is the time when the column is made: use func.now()"
+            raise MigrationError(problem("code", "models", message=said))
         for constraint in [*column.constraints]:
             column.constraints.remove(constraint)
             column.table.append_constraint(constraint)
@@ -155,6 +169,9 @@ def tables_of(metadata: MetaData) -> list[Table]:
     for type_ in (it for it in _types(metadata) if hasattr(it, "create_type")):
         type_.create_type = True
     for table in metadata.tables.values():
+        if long := [it.name for it in (table, *table.columns) if len(it.name.encode()) > 63]:
+            said = f"PostgreSQL cuts the name {long[0]} off after 63 bytes"
+            raise MigrationError(problem("code", "models", message=said))
         for name in to_list(table.dialect_options["postgresql"]["inherits"]) or ():
             if name in metadata.tables:
                 table.add_is_dependent_on(metadata.tables[name])
@@ -220,7 +237,7 @@ class Comparison:
     def _named(self, sql: str) -> str:
         for name in self._schemas:
             sql = sql.replace(f"{self._apart[name]}.", f"{self._quote(name)}.")
-        return _IN.sub(_as_in, sql)
+        return stable(_IN.sub(_as_in, sql))
 
     def facts(self, connection: Connection, *, apart: bool = False) -> Facts:
         """What the server says of the database now, or of what is made apart."""
@@ -259,7 +276,7 @@ class Comparison:
                 return self.facts(connection, apart=True)
             except (CompileError, DBAPIError) as error:
                 state = str(getattr(getattr(error, "orig", None), "pgcode", "42"))
-                if state == "42501" or state[:2] not in {"0A", "22", "42"}:
+                if state == "42501" or state[:2] not in {"0A", "22", "3F", "42"}:
                     raise  # no privilege, or no connection: that says nothing of the models
                 said = str(getattr(error, "orig", error)).splitlines()[0]
             finally:
@@ -308,7 +325,7 @@ class Comparison:
                 continue  # Alembic's, or with its column
             was, now = old.get(key, Fact()), new.get(key, Fact())
             types = [it.get(("type", table, item), Fact()).definition for it in (old, new)]
-            is_same = in_both and was.definition == now.definition
+            is_same = in_both and now.definition in (was.definition, f"invalid: {was.definition}")
             is_replaced = bool(was.drop) and kind != "comment"
             if kind == "default":
                 is_replaced = types[0] != types[1]  # it has to fit each
@@ -318,10 +335,7 @@ class Comparison:
                 is_same &= not is_replaced
             if is_same and not (kind in _REMADE and of in remade):
                 continue
-            if (
-                kind == "type"
-                and was.definition.partition("(")[0] == now.definition.partition("(")[0]
-            ):
+            if kind == "type" and len({_LENGTH.sub("", it.definition) for it in (was, now)}) == 1:
                 # Of the same type in another length: with USING, it would rewrite the table.
                 was, now = (
                     it._replace(make=[make.partition(" USING ")[0] for make in it.make])

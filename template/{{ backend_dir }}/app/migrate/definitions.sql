@@ -52,13 +52,14 @@ attribute AS (
         concat_ws(' COLLATE ', format_type(atttypid, atttypmod),
             nullif(attcollation, t.typcollation)\:\:regcollation) AS type, attislocal,
         CASE atttypid WHEN enum.id THEN '\:\:text' WHEN array_id THEN '\:\:text[]' END AS between, enum.name AS enum,
-        format_type(atttypid, -1) AS plain_type, pg_get_expr(adbin, adrelid) AS expression
+        format_type(atttypid, -1) AS plain_type, pg_get_expr(adbin, adrelid, true) AS expression
     FROM relation r JOIN pg_attribute ON attrelid = r.id AND attnum > 0 AND NOT attisdropped
     JOIN pg_type t ON t.oid = atttypid
     LEFT JOIN enum ON atttypid IN (enum.id, array_id)
     LEFT JOIN pg_attrdef d ON adrelid = r.id AND adnum = attnum
     LEFT JOIN used ON used.id = d.oid
-    LEFT JOIN sequence s ON s.table_id = r.id AND s.number = attnum AND (attidentity <> '' OR d.oid > 0)
+    LEFT JOIN sequence s ON s.table_id = r.id AND s.number = attnum AND (attidentity <> ''
+        OR EXISTS (SELECT FROM pg_depend p WHERE (p.objid, p.refobjid) = (d.oid, s.id)))
     WHERE relkind <> 'S' ORDER BY r.id, attnum
 ),
 made_constraint AS (
@@ -159,7 +160,7 @@ fact (kind, relation, item, definition, make, drop, uses) AS (
         ARRAY[alter || 'DROP NOT NULL'], NULL
     FROM attribute WHERE attgenerated <> '' AND attislocal AND not_null IS NOT NULL
     UNION ALL
-    SELECT 'default', relation, name, expression, ARRAY[alter || 'SET DEFAULT ' || expression],
+    SELECT 'default', relation, name, replace(expression, 'CURRENT_TIMESTAMP', 'now()'), ARRAY[alter || 'SET DEFAULT ' || expression],
         ARRAY[alter || 'DROP DEFAULT'], NULL
     FROM attribute WHERE attgenerated = '' AND sequence IS NULL AND expression IS NOT NULL
     UNION ALL
@@ -190,7 +191,7 @@ fact (kind, relation, item, definition, make, drop, uses) AS (
         ARRAY[format('ALTER TABLE %s VALIDATE CONSTRAINT %I', relation, conname)], NULL
     FROM made_constraint WHERE is_not_valid AND coalesce(comment, '') NOT LIKE 'not valid:%'
     UNION ALL
-    SELECT 'index', r.name, i.relname, definition, ARRAY[definition], ARRAY[format('DROP INDEX %s%I', prefix, i.relname)], uses
+    SELECT 'index', r.name, i.relname, concat(CASE WHEN NOT indisvalid THEN 'invalid: ' END, definition), ARRAY[definition], ARRAY[format('DROP INDEX %s%I', prefix, i.relname)], uses
     FROM relation r JOIN pg_index ON indrelid = r.id JOIN pg_class i ON i.oid = indexrelid
     LEFT JOIN used ON used.id = indexrelid, LATERAL ( -- for the partitions too
         SELECT regexp_replace(pg_get_indexdef(indexrelid, 0, true), ' ON ONLY ', ' ON ') AS definition) AS x

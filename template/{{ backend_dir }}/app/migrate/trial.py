@@ -18,7 +18,7 @@ from alembic.operations import Operations, ops
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
-from app.migrate.comparison import ByHand, Comparison, Facts, Statements
+from app.migrate.comparison import ByHand, Comparison, Facts, Statements, stable
 from app.migrate.errors import printable
 
 # Neither the revision nor the rows: no connection, no privilege, no lock, a full disk.
@@ -100,7 +100,7 @@ class _Trial:
         self._attached = self._look()
 
     def _look(self) -> list[str]:
-        return [*self.connection.execute(_ATTACHED).scalars()]
+        return [*map(stable, self.connection.execute(_ATTACHED).scalars())]
 
     def attach(self) -> list[ops.MigrateOperation]:
         """Make again what went with a table or a column, such as a trigger."""
