@@ -187,9 +187,12 @@ def missing_modules() -> Iterator[str]:
     """What the revisions import, and nobody has; with the line."""
     for path in sorted(VERSIONS.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_bytes())):
-            names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+            else:
+                continue
             for name in names:
                 is_there = None
                 with suppress(ModuleNotFoundError):  # neither is its package
