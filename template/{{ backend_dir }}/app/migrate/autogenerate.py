@@ -208,7 +208,14 @@ def finish(context: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatch
     comparison.dropped = {subject(op) for op in theirs if isinstance(op, ops.DropTableOp)}
     comparison.late = _late(theirs, comparison)
     old = {(key[0], name(key)): it.definition for key, it in comparison.old.items()}
-    for op in (op for op in theirs if isinstance(op, ops.DropTableOp)):
+    tables = [op for op in theirs if isinstance(op, ops.DropTableOp)]
+    parents = {op.table_name: op.table_kw.get("postgresql_inherits", ()) for op in tables}
+
+    def depth(table: str) -> int:
+        return 1 + max(map(depth, parents.get(table, ())), default=0)
+
+    theirs.sort(key=lambda op: -depth(op.table_name) if op in tables else 0)  # children go first
+    for op in tables:
         if by := old.get(("partition", subject(op))):
             op.table_kw["postgresql_partition_by"] = by.removeprefix("partitioned by ")
     gone: Any = (op for op in theirs if isinstance(op, ops.DropTableOp | ops.DropColumnOp))
