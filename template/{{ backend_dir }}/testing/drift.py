@@ -110,11 +110,12 @@ def make_tables_of_models(url: URL, metadata: MetaData, old_tables: set[str]) ->
 
 def simplified(catalog: Catalog) -> Catalog:
     """Without what nobody chose: names that the server gives after a table's or column's own."""
-    owner = re.compile(r"(?:owned by|identity of) (.*)")
-    names = {  # of sequences that belong to a column
-        name: f"of {found[1]}"
+    owner = re.compile(r"(owned by|identity of) (.*)")
+    names = {  # of sequences that number a column
+        name: f"of {found[2]}"
         for (kind, name), definition in catalog.items()
         if kind == "sequence" and (found := owner.search(definition))
+        if found[1] == "identity of" or f"('{name}'::" in catalog.get(("column", found[2]), "")
     }
 
     def renamed(found: re.Match[str]) -> str:
