@@ -84,7 +84,7 @@ def step(name: str) -> Iterator[None]:
     try:
         with warnings.catch_warnings(record=True) as warned:
             # env.py is loaded with filters of its own.
-            warnings.simplefilter("ignore" if name == "revision" else "error")
+            warnings.simplefilter("always" if name == "revision" else "error")
             yield
         if warned:
             raise Wrong(f"{name} warns: {warned[0].message}")
