@@ -177,12 +177,12 @@ def plausible(repository: Path) -> None:
     )
     # A check more.
     edit(
-        backend / "testing" / "checks.py",
+        backend / "testing" / "shape.py",
         lambda old: f'{old}\n\ndef test_newer() -> None:\n    """Newer."""\n',
     )
     edit(
         backend / "tests" / "test_migrations.py",
-        put(r"(?<=_head\n)\n", "from testing.checks import test_newer\n"),
+        put(r"(?<=_head\n)\n", "from testing.shape import test_newer\n"),
     )
 
 

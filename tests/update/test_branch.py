@@ -122,7 +122,7 @@ def linked_folder(project: Path) -> Work:
     shared = project / "shared"
     shutil.move(project / "backend" / "testing", shared)
     (project / "backend" / "testing").symlink_to("../shared")
-    work = add(shared / "checks.py")
+    work = add(shared / "shape.py")
     commit(project)
     return work
 

@@ -1,15 +1,15 @@
 """The checks of every revision, and how Alembic is set up."""
 
 # Delete a line to drop a check; testing/README.md says what each promises.
-from testing.checks import test_every_file_in_versions_is_a_revision
-from testing.checks import test_every_revision_can_be_reverted_and_applied_again
-from testing.checks import test_file_names_have_date_id_and_message
-from testing.checks import test_merged_revisions_are_not_edited
-from testing.checks import test_offline_sql_builds_the_same_schema
-from testing.checks import test_revisions_are_safe_for_tables_in_use
-from testing.checks import test_revisions_do_not_import_the_application
-from testing.checks import test_models_and_revisions_make_the_same_schema
-from testing.checks import test_there_is_one_head
+from testing.shape import test_every_file_in_versions_is_a_revision
+from testing.reversible import test_every_revision_can_be_reverted_and_applied_again
+from testing.shape import test_file_names_have_date_id_and_message
+from testing.shape import test_merged_revisions_are_not_edited
+from testing.offline import test_offline_sql_builds_the_same_schema
+from testing.safety import test_revisions_are_safe_for_tables_in_use
+from testing.shape import test_revisions_do_not_import_the_application
+from testing.drift import test_models_and_revisions_make_the_same_schema
+from testing.shape import test_there_is_one_head
 
 import re
 import shutil
