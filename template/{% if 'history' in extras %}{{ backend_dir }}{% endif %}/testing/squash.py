@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from alembic.script import Script
-from sqlalchemy import URL
+from sqlalchemy import URL, Engine
 
 from app.migrate.errors import shorten
 from app.migrate.record import effect
@@ -70,7 +70,7 @@ def statements_about_the_server() -> Generator[list[str]]:
             given = parameters if isinstance(parameters, dict | tuple) else None
             said.append(cursor.mogrify(statement, given).decode())
 
-    with listening(do_execute=listen, do_execute_no_params=listen), watched():
+    with listening(Engine, do_execute=listen, do_execute_no_params=listen), watched():
         yield said
 
 

@@ -1,13 +1,15 @@
 """Sessions on one connection share its transaction: what that would lose is an error."""
 
 import re
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 from sqlalchemy.orm import ORMExecuteState, Session
+
+from testing.whole_server import listening
 
 READS = re.compile(r"\s*(SELECT|SHOW|TABLE|VALUES|WITH)\b", re.IGNORECASE)
 OVERLAP = (
@@ -47,12 +49,8 @@ def overlaps_refused(shared: Connection | None) -> Generator[None]:
             if lost and not session.info.get("test_is_over"):
                 pytest.fail(OVERLAP, pytrace=False)
 
-    listeners: dict[str, Callable[..., None]] = {
-        "after_begin": begins, "after_flush": writes, "do_orm_execute": executes,
-        "before_commit": commits, "after_transaction_end": ends,
-    }  # fmt: skip
-    with ExitStack() as stack:
-        for name, listener in listeners.items():
-            event.listen(Session, name, listener)
-            stack.callback(event.remove, Session, name, listener)
+    with listening(
+        Session, after_begin=begins, after_flush=writes, do_orm_execute=executes,
+        before_commit=commits, after_transaction_end=ends,
+    ):  # fmt: skip
         yield

@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, Engine, event, make_url
+from sqlalchemy import URL, Engine, make_url
 
 from testing.server import NoServerError, database_name, postgres_server
-from testing.whole_server import watched
+from testing.whole_server import listening, watched
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"  # nothing listens on port 1
 NO_TESTS = ("collectonly", "help", "markers", "showfixtures", "show_fixtures_per_test")
@@ -41,8 +41,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):
         patch.setenv(name, url.render_as_string(hide_password=False))
     patch.setenv("ENVIRONMENT", "development")
-    event.listen(Engine, "do_connect", _refuse_foreign_databases)
-    stack.callback(event.remove, Engine, "do_connect", _refuse_foreign_databases)
+    stack.enter_context(listening(Engine, do_connect=_refuse_foreign_databases))
     stack.enter_context(watched())
     if starts and os.environ.get("TEST_DATABASE_URL") and "TESTING_URL" in os.environ:
         _join_server(stack, patch)

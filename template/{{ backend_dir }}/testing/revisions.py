@@ -78,8 +78,7 @@ def settings() -> dict[str, Any]:
 
 def released() -> tuple[str, ...]:
     """The newest revisions in production."""
-    newest: tuple[str, ...] = settings()["released"]
-    return newest
+    return tuple(settings()["released"])
 
 
 def declared(script: Script, name: str) -> Any:

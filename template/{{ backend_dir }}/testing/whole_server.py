@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -90,7 +90,7 @@ def _is_done(cursor: Any, statement: str, parameters: dict[str, Any] | None) -> 
 def watched() -> AbstractContextManager[None]:
     """Within the block, no revision changes a server that is not ours, or runs without end."""
     names = ("do_execute", "do_execute_no_params", "do_executemany")
-    return listening(**dict.fromkeys(names, _before_execute))
+    return listening(Engine, **dict.fromkeys(names, _before_execute))
 
 
 @contextmanager
@@ -104,12 +104,10 @@ def time_limit() -> Generator[None]:
 
 
 @contextmanager
-def listening(**listeners: Callable[..., Any]) -> Generator[None]:
-    """Within the block, these are called by every engine of this process, whoever makes it."""
-    for name, listener in listeners.items():
-        event.listen(Engine, name, listener)
-    try:
-        yield
-    finally:
+def listening(target: Any, **listeners: Callable[..., Any]) -> Generator[None]:
+    """Within the block, these are called for events of `target`; of a class, for each instance."""
+    with ExitStack() as stack:
         for name, listener in listeners.items():
-            event.remove(Engine, name, listener)
+            event.listen(target, name, listener)
+            stack.callback(event.remove, target, name, listener)
+        yield

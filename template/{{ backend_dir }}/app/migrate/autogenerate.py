@@ -36,10 +36,8 @@ from app.migrate.notes import notes
 from app.migrate.queries import SQL
 from app.migrate.trial import Incomplete, try_out
 
-_PLUGINS = [
-    "alembic.autogenerate.*",
-    *map("~alembic.autogenerate.{}".format, ("types", "defaults")),
-]
+_THEIRS = "alembic.autogenerate."
+_PLUGINS = [f"{_THEIRS}*", f"~{_THEIRS}types", f"~{_THEIRS}defaults"]
 _PARTS = (ops.CreateIndexOp, ops.DropIndexOp, ops.AddConstraintOp, ops.DropConstraintOp)
 # What SQLAlchemy and Alembic warn of, and the server is asked about here.
 _KNOWN_HERE = (

@@ -14,7 +14,7 @@ import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_INTRANS as _IN_TRANSACTION
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
-from sqlalchemy import URL
+from sqlalchemy import URL, Engine
 
 from testing.audit.messages import Report
 from testing.audit.statements import Statement, as_sent, long_names, mentions, plan_of, says, split
@@ -99,6 +99,7 @@ class Watch:
     def listening(self) -> AbstractContextManager[None]:
         """Within the block, every statement of the revision is looked at."""
         return listening(
+            Engine,
             before_cursor_execute=self._before_statement,
             after_cursor_execute=self._after_statement,
             commit=self._commit,
