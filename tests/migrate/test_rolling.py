@@ -146,6 +146,10 @@ PASSES: dict[str, list[Release]] = {
         ),
         Release([], ENUM.format("'ok', 'sad'"), "name='x', feels='sad'", "row.feels + ''"),
     ],
+    "a longer varchar": [
+        Release([sql("ALTER TABLE items ALTER note TYPE varchar(20)")], NOTE, "name='x', note='x'"),
+        Release([sql("ALTER TABLE items ALTER note TYPE varchar(30)")], NOTE, "name='x', note='x'"),
+    ],
     "a column that no release uses is dropped": [
         Release([], NOTE, "name='x', note='x'"),
         Release(),
@@ -256,7 +260,7 @@ REFUSED: dict[str, tuple[str, list[Release]]] = {
         ],
     ),
 }
-KINDS = [*PASSES, *REFUSED] if ALL else ["a nullable column", "a column in use is dropped"]
+KINDS = [*PASSES, *REFUSED] if ALL else ["a longer varchar", "a column in use is dropped"]
 
 
 def releases(kind: str, backend: Path, url: URL, place: Path) -> list[Service]:

@@ -23,7 +23,7 @@ PSYCOPG2_ONLY = {
     "gssencmode", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval",
     "sslcompression", "sslsni", "tcp_user_timeout",
 }  # fmt: skip
-ASYNCPG_ONLY = {"prepared_statement_cache_size"}  # 0 behind a pooler; SQLAlchemy reads it
+ASYNCPG_ONLY = {"prepared_statement_cache_size"}  # SQLAlchemy reads it
 WHOLE_NUMBERS = {"connect_timeout": "seconds", "prepared_statement_cache_size": "statements"}
 KNOWN = {"host", "port", "sslmode"} | IN_A_STRING | PSYCOPG2_ONLY | ASYNCPG_ONLY
 
@@ -121,13 +121,14 @@ def for_driver(url: URL, driver: str) -> URL:
 
 def asyncpg_arguments(url: URL) -> dict[str, Any]:
     """What asyncpg needs of `url` beside `for_driver`'s: SQLAlchemy's `connect_args`."""
-    arguments: dict[str, Any] = {}
+    # By default nothing stays prepared: where a migration changes what a statement returns, such as
+    # the length of a varchar, those that were prepared before it would fail, in every process.
+    size = int(str(url.query.get("prepared_statement_cache_size", 0)))
+    arguments: dict[str, Any] = {"prepared_statement_cache_size": size}
     if (seconds := int(str(url.query.get("connect_timeout", 0)))) > 0:  # else without limit
         arguments["timeout"] = seconds
     if url.query.get("sslrootcert") == "system":
         arguments["ssl"] = ssl.create_default_context()
-    if url.query.get("prepared_statement_cache_size") == "0":
-        # A pooler gives each transaction another session, which does not know the statements
-        # that were prepared in the one before: they are used once, and have no name.
+    if not size:  # nor has a name, which a pooler would give to another session
         arguments |= {"statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
     return arguments
