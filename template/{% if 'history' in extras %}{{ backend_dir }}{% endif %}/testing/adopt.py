@@ -24,7 +24,7 @@ from sqlalchemy import URL, MetaData
 from app.core.config import get_settings
 from app.migrate.errors import MIGRATE, shorten
 from testing.databases import BACKEND, Alembic
-from testing.revisions import OneProblem, failure, revisions, scripts
+from testing.revisions import OneProblem, driver_error, failure, revisions, scripts
 from testing.schema import Catalog, catalog, catalog_reader, difference
 from testing.scratch import dump, errors_as_sentences, scratch_database, write_revision
 from testing.shape import BASELINE
@@ -166,7 +166,10 @@ def walk(url: URL | None) -> None:
         except Exception as error:
             if not running:
                 raise
-            raise OneProblem(failure(running[0], "upgrade", error)) from error
+            said = failure(running[0], "upgrade", error)
+            if driver_error(error)[0] == "42P01":  # no such table
+                said += "\n  If create_all() made that table: alembic/README.md, \"An existing project\""
+            raise OneProblem(said) from error
     print(f"Revisions that build a database from empty: {len(revisions())}.")
     if url is None:
         print(f"Next:  {MIGRATE}, or for a database that has a schema: --database")

@@ -23,6 +23,8 @@ def notes(
     tables = {it[2] for it in new if it[0] == "table"} | comparison.dropped
     gone = [it for it in old if it not in new and (it[0] == "value" or tables & {*it[1:]})]
     come = [it for it in new if it not in old]
+    if comparison.dropped and not new:
+        yield "app/models has no model, and this drops every table: copy the models there first"
 
     def alike(pair: tuple[Item, Item]) -> float:
         was, now = old[pair[0]], new[pair[1]]
