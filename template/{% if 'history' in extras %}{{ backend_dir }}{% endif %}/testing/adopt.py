@@ -168,7 +168,7 @@ def walk(url: URL | None) -> None:
                 raise
             said = failure(running[0], "upgrade", error)
             if driver_error(error)[0] == "42P01":  # no such table
-                said += "\n  If create_all() made that table: alembic/README.md, \"An existing project\""
+                said += "\n  If create_all() made that table: testing/HISTORY.md"
             raise OneProblem(said) from error
     print(f"Revisions that build a database from empty: {len(revisions())}.")
     if url is None:
