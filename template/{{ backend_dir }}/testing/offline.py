@@ -132,7 +132,7 @@ class Pair(Walk):
             steps.run(name, script)
         if not declared(script, "online_only"):
             said = f"with --sql: {failure(script, name, statements)}"
-            if before == self.read():
+            if before == self.read() and script.revision not in self.found:
                 self.notes[f"{said.splitlines()[0]}. It changes no schema."] = None
             else:
                 self.found.setdefault(script.revision, f"{said}\n{DECLARE}")

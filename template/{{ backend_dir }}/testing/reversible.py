@@ -188,7 +188,7 @@ class Journey(Walk):
             return self.said("upgrade", what, [failure(self.script, "upgrade", error)])
         if error:
             return [f"the second time, {failure(self.script, 'upgrade', error)}"]
-        if look and (lines := difference(self.above, self.read())):
+        if look and (lines := revert_difference(self.above, self.below, self.read())):
             when = "after an interruption" if blocks else "the second time"
             return self.said("upgrade", f"{when}, upgrade() makes another schema:", lines)
         return []
@@ -249,7 +249,7 @@ def changed_tables(below: Catalog, above: Catalog) -> set[str]:
 
 
 def revert_difference(below: Catalog, above: Catalog, found: Catalog) -> list[str]:
-    """What a downgrade has left, except the place of a column that upgrade() had dropped."""
+    """What a step there and back has left, except the place of a column that was dropped."""
     below, new = dict(below), tables(above) - tables(below)
     for key in below.keys() & found.keys():
         is_known = key[0] == "column order" and (key in above or new)
