@@ -794,6 +794,10 @@ SITUATIONS = [
     _loses("op.execute('rollback')", "_wrong_.* rolled back its transaction"),
     _loses("op.get_bind().close()", "_wrong_.* closed its connection"),
     _loses(
+        "try:\n    op.execute('SELEC')\nexcept Exception:\n    op.get_bind().rollback()",
+        "_wrong_.* rolled back its transaction",
+    ),
+    _loses(
         "try:\n    op.execute('SELEC')\nexcept Exception:\n    pass",
         "_wrong_.* went on after a statement had failed",
     ),

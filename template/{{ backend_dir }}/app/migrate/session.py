@@ -5,6 +5,7 @@ limit; `SET search_path` would put its tables elsewhere, and only if one run app
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -51,15 +52,17 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
     """The steps of this command (`fn`), each in a clean session that holds the migration lock."""
     steps: Steps = context.context_opts["fn"]
 
-    running = ""  # the file of the revision that runs
+    running, is_lost = "", False  # the file of the revision that runs, and whether it rolled back
 
     def refuse_rollback(*_: Any) -> None:
-        if running:
+        nonlocal is_lost
+        is_lost = True
+        if running and not sys.exception():  # else that is told of: a session's flush may fail
             raise MigrationError(problem("migrate", "ended-transaction", file=running))
 
     @event.listens_for(connection, "before_cursor_execute")
     def look(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if _ROLLBACK.match(statement):
+        if is_lost or _ROLLBACK.match(statement):
             refuse_rollback()
 
     event.listen(connection, "rollback", refuse_rollback)
@@ -69,11 +72,12 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
 
         @wraps(function)  # Alembic logs its name
         def run(**arguments: Any) -> None:
-            nonlocal running
+            nonlocal running, is_lost
             running = file = Path(step.revision.path).name
+            is_lost = False
             try:
                 function(**arguments)
-                if connection.closed:
+                if is_lost or connection.closed:
                     refuse_rollback()
             finally:
                 running = ""
