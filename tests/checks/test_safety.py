@@ -192,6 +192,11 @@ def test_a_message_has_hazard_effect_and_code_to_paste(output: str) -> None:
     )
 
 
+def test_a_partition_is_not_named_beside_its_table(output: str) -> None:
+    said = re.findall(r"case_(\w+)_of_partitions\.py:15: drops: .* it uses (.*)\.", output)
+    assert said == [("table", "m"), ("column", "n.a")]
+
+
 def test_a_new_value_of_an_enum_is_not_used_where_it_is_added(render: Render, server: URL) -> None:
     project = render()
     body = """\

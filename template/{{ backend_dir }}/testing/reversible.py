@@ -249,10 +249,11 @@ def changed_tables(below: Catalog, above: Catalog) -> set[str]:
 
 
 def revert_difference(below: Catalog, above: Catalog, found: Catalog) -> list[str]:
-    """What a step there and back has left, except the place of a column that was dropped."""
+    """What a step there and back has left, except the place of a column that was made anew."""
+    changed = {name.rpartition(".")[0] for (_, name), _ in below.items() - above.items()}
     below, new = dict(below), tables(above) - tables(below)
     for key in below.keys() & found.keys():
-        is_known = key[0] == "column order" and (key in above or new)
+        is_known = key[0] == "column order" and key[1] in changed and (key in above or new)
         if is_known and sorted(below[key].split()) == sorted(found[key].split()):
             below[key] = found[key]
     return difference(below, found)

@@ -40,8 +40,7 @@ class OneProblem(Exception):  # noqa: N818 (it is told of)
 @contextmanager
 def warnings_shown() -> Generator[None]:
     """What Python or a library warns of is in pytest's summary, and no error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
+    with warnings.catch_warnings(action="default"):
         yield
 
 

@@ -150,7 +150,7 @@ def catalog(url: URL) -> Catalog:
 
 def without_not_null(catalog: Catalog) -> Catalog:
     """Without constraints whose names the server chose, of which the column says as much."""
-    is_one = re.compile(r"NOT NULL \S+").fullmatch
+    is_one = re.compile(r"NOT NULL \S+(\n(not local|inherited))*").fullmatch
     return {key: it for key, it in catalog.items() if key[0] != "constraint" or not is_one(it)}
 
 

@@ -40,12 +40,8 @@ def compare(
 ) -> None:
     """Report what breaks code that was written for `before`."""
     unknown = Statement(where(report.script, "upgrade"), "(unknown)")
-    found: dict[tuple[str, Statement], list[str]] = {}
     for fact in _hazards(before, after):
-        statement = _origin(fact, statements) or unknown
-        found.setdefault((fact.hazard, statement), []).append(fact.what)
-    for (hazard, statement), what in found.items():
-        report.add(hazard, statement, " and ".join(dict.fromkeys(what)))
+        report.add(fact.hazard, _origin(fact, statements) or unknown, fact.what)
 
 
 def _hazards(before: list[Fact], after: list[Fact]) -> Iterator[Fact]:

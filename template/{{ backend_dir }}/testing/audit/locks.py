@@ -216,9 +216,8 @@ class Watch:
         names = {it.plain_name: oid for oid, it in self._state.items() if oid in self._tables}
         plans = [plan_of(cursor, part, names) for part in parts]
         has_plan = any(plan.targets for plan in plans)
-        changed: set[int] = set()  # any number of rows of these
-        under_lock: set[int] = set()
-        batches: set[int] = set()
+        # Tables: any number of their rows is changed, or some are under a lock, or in batches.
+        changed, under_lock, batches = set[int](), set[int](), set[int]()
         for plan in plans:
             if plan.kind == "Insert" and not plan.sources:
                 continue  # of constants

@@ -12,6 +12,8 @@ WITH ours AS (
     SELECT *, 'relation ' || oid AS id, 'like ' || oid::regclass AS alike,
            format('relation %s file %s', oid, pg_relation_filenode(oid)) AS file,
            oid::regclass::text AS name, relkind IN ('r', 'p', 'f') AS is_table,
+           ARRAY(SELECT 'relation ' || inhparent FROM pg_inherits
+                 WHERE inhrelid = oid AND relispartition) AS partitioned,
            CASE WHEN relkind = 'S' AND EXISTS (SELECT FROM pg_depend WHERE classid = c.tableoid
                AND objid = c.oid AND deptype IN ('a', 'i')) THEN '' END AS silent  -- of a column
     FROM pg_class c
@@ -24,6 +26,7 @@ WITH ours AS (
            format_type(atttypid, atttypmod) AS exact_type,
            relation.id || '.' || attnum AS id, ARRAY[attname::text, name] AS names, file,
            name || '.' || attname AS what,
+           CASE WHEN attinhcount > 0 THEN '' END AS silent,  -- changed by the parent's alone
            -- Whoever can read text can read varchar.
            replace(atttypid::regtype::text, 'character varying', 'text') AS type,
            atthasdef OR attidentity <> '' OR EXISTS (SELECT FROM pg_type t
@@ -94,7 +97,7 @@ FROM relation, LATERAL (VALUES
     (relispartition, '', false, ARRAY[id || ' partition'], '{}', '{}', ''),
     (true, '', false, ARRAY[file], '{}', '{}', ''),
     -- A view may be made again, or stand in for a table.
-    (is_table, coalesce(silent, 'drops'), false, ARRAY[id], '{}', '{}', name),
+    (is_table, coalesce(silent, 'drops'), false, ARRAY[id], '{}', partitioned, name),
     (NOT is_table, coalesce(silent, 'drops'), false, ARRAY[id], ARRAY[alike], '{}', name),
     (true, coalesce(silent, 'renames'), false, ARRAY[id || ' ' || name], ARRAY[alike], ARRAY[id], name),
     (relrowsecurity, 'restricts', true, ARRAY[id || ' secure'], '{}', ARRAY[id], 'row level security of ' || name),
@@ -107,12 +110,12 @@ FROM relation, aclexplode(relacl)
 UNION ALL
 SELECT hazard, is_new, ids, or_by, within, names, fact.what
 FROM col, LATERAL (VALUES
-    (is_table, 'drops', false, ARRAY[id], '{}'::text[], ARRAY[of], what),
+    (is_table, coalesce(silent, 'drops'), false, ARRAY[id], '{}'::text[], ARRAY[of], what),
     (NOT is_table, 'drops', false, ARRAY[id, concat_ws(' ', alike, attnum, attname, type)], '{}', ARRAY[alike], what),
-    (true, 'renames', false, ARRAY[id || ' ' || attname], '{}', ARRAY[id], what),
-    (true, 'changes-type', false, ARRAY[id || ' type ' || type, id || ' type ' || atttypid], '{}', ARRAY[id], what),
+    (true, coalesce(silent, 'renames'), false, ARRAY[id || ' ' || attname], '{}', ARRAY[id], what),
+    (true, coalesce(silent, 'changes-type'), false, ARRAY[id || ' type ' || type, id || ' type ' || atttypid], '{}', ARRAY[id], what),
     -- A type that is as wide as before rewrites nothing: the table has the same file.
-    (is_table, 'changes-type', true, ARRAY[id || ' type ' || exact_type], ARRAY[file], ARRAY[id], what),
+    (is_table, coalesce(silent, 'changes-type'), true, ARRAY[id || ' type ' || exact_type], ARRAY[file], ARRAY[id], what),
     (is_table AND attnotnull, 'loosens', false, ARRAY[id || ' not null'], '{}', ARRAY[id], 'NOT NULL of ' || what),
     (is_table AND attnotnull, 'rejects-rows', true, ARRAY[id || ' not null'],
      ARRAY[format('%s CHECK ((%I IS NOT NULL))', of, attname)], ARRAY[id], 'NOT NULL of ' || what),

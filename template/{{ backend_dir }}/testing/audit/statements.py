@@ -48,8 +48,9 @@ def split(text: str) -> list[str]:
 
 
 def long_names(text: str) -> list[str]:
-    """The names of more than 63 bytes, PostgreSQL's limit."""
-    code = re.sub(rf"(?s){_STRING}", "", "; ".join(split(text)))
+    """The names of more than 63 bytes, PostgreSQL's limit; but a DROP gives none."""
+    parts = [part for part in split(text) if not says(part, r"\ADROP\b")]
+    code = re.sub(rf"(?s){_STRING}", "", "; ".join(parts))
     names = re.findall(r'"(?:[^"]|"")*"|\w+', code)
     return [name for name in names if len(name.strip('"').encode()) > 63]
 
