@@ -249,7 +249,7 @@ def test_the_naming_convention_of_the_old_models_is_found(new: New) -> None:
     text = text.replace(column, f"sa.Column('id', sa.Integer, primary_key=True), {column}")
     of_create_all = re.sub("op.create_table.*", "op.execute('ALTER TABLE items ADD n int')", text)
     (service.versions / "one.py").write_text(of_create_all)
-    assert 'testing/HISTORY.md\nNext:' in adopt(service).stderr
+    assert "testing/HISTORY.md\nNext:" in adopt(service).stderr
     (service.versions / "one.py").write_text(text)
     done = adopt(service)
     assert done.returncode == 1
