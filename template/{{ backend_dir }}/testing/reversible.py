@@ -76,7 +76,8 @@ class Journey(Walk):
 
     def fill(self, more: Collection[str] = ()) -> None:
         """Rows for empty tables, and for `more`. What triggers then do is no revision's."""
-        if any(self.filler.fill(self.connection, more).values()):
+        filled = any(self.filler.fill(self.connection, more).values())
+        if filled and any(kind in ("trigger", "rule") for kind, _ in self.above):
             self.above = self.read()
 
     def start_again(self) -> None:
@@ -87,7 +88,8 @@ class Journey(Walk):
         self.connection = self.resources.enter_context(closing(connect(self.url)))
         self.cursor = self.connection.cursor()
         self.cursor.execute("SET search_path = public; SET timezone = 'UTC'; SET jit = off")
-        self.above, self.is_applied = self.read(), False
+        self.above: Catalog = self.read()
+        self.is_applied = False
 
     def check(self, script: Script) -> list[str]:
         """What is wrong with it; afterwards the database is at it, if it can be applied at all."""
