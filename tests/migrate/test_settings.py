@@ -322,6 +322,10 @@ def test_a_url_of_any_host_fits_both_drivers(
         ({"DATABASE_URL": "postgresql://u:hidden@h:port/d"}, "DATABASE_URL is not of the form"),
         ({"DATABASE_URL": "postgresql://u:hidden@h:0/d"}, "DATABASE_URL is not of the form"),
         ({"DATABASE_URL": "postgresql://u:x@hidden@h/d"}, "DATABASE_URL is not of the form"),
+        (
+            {"DATABASE_URL": "postgresql://u:hidden@h,i/d@e?dbname=d"},
+            "DATABASE_URL is not of the f",
+        ),
         ({"DATABASE_URL": "mysql://u:hidden@h/d"}, "DATABASE_URL is not of the form"),
         # A driver would end a text there: another password, another host.
         ({"DATABASE_URL": "postgresql://u:hidden%00x@h/d"}, "DATABASE_URL is not of the form"),

@@ -42,7 +42,7 @@ except Exception as error:
 
 
 @pytest.fixture(scope="module")
-def shop(
+def shared(
     own_server: URL, backend: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[Service]:
     """A service whose application can be asked."""
@@ -52,6 +52,13 @@ def shop(
     assert service.migrate().returncode == 0
     yield service
     execute(own_server, "DROP DATABASE urls WITH (FORCE)")
+
+
+@pytest.fixture
+def shop(shared: Service) -> Service:
+    """The same, without variables of another test."""
+    shared.variables.clear()
+    return shared
 
 
 Ask = Callable[..., list[Any]]
@@ -73,13 +80,14 @@ def both(shop: Service) -> Callable[[str], list[Any]]:
     return ask
 
 
-def refusals(shop: Service, url: str) -> list[str]:
+def refusals(shop: Service, url: str, **variables: str) -> list[str]:
     """What each program says to a URL that it refuses."""
-    migration = shop.migrate("current", DATABASE_URL=url)
+    migration = shop.migrate("current", DATABASE_URL=url, **variables)
     assert migration.returncode == 2, migration
-    proof = shop.migrate(DATABASE_URL=url)
+    proof = shop.migrate(DATABASE_URL=url, **variables)
     assert proof.returncode == 2, proof
-    used = shop.forks.run("use", [], shop.backend, shop.environment(DATABASE_URL=url))
+    where = shop.environment(DATABASE_URL=url, **variables)
+    used = shop.forks.run("use", [], shop.backend, where)
     assert used.returncode == 3, used
     return [migration.stderr, proof.stderr, used.stderr]
 
@@ -103,6 +111,7 @@ def text(url: URL, query: str = "") -> str:
         "sslmode=disable&sslrootcert=/nowhere.crt&sslcert=/nowhere&sslkey=/nowhere",
         "sslsni=1&sslcompression=0",
         "ssl_min_protocol_version=TLSv1.2",
+        "ssl_min_protocol_version=TLSv1.2&ssl_max_protocol_version=TLSv1.3&gsslib=gssapi",
         "passfile=/nowhere",
         "fallback_application_name=shop",
         "prepared_statement_cache_size=0",
@@ -151,7 +160,11 @@ def test_several_hosts_are_tried_in_turn(shop: Service, both: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "query"), [("", "?host={}"), ("", "?host={}&port=5432"), ("{}", ""), ("{}:5432", "")]
+    ("place", "query"),
+    [
+        *(("", "?host={}"), ("", "?host={}&port=5432"), ("{}", ""), ("{}:5432", "")),
+        ("", "?host={}/.s.PGSQL.5432"),  # asyncpg's own way
+    ],
 )
 def test_a_socket_is_a_host(shop: Service, both: Ask, place: str, query: str) -> None:
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
@@ -177,6 +190,23 @@ def test_a_socket_is_a_host(shop: Service, both: Ask, place: str, query: str) ->
         ("sslcert=/nowhere.crt", "sslcert"),
         ("sslmode=verify-full&sslrootcert=/nowhere.crt", "sslrootcert"),
         ("sslmode=require&SSLMODE=disable", "SSLMODE"),
+        # What one of them takes for something else, or does not look at.
+        ("sslmode=verify_full", "sslmode"),
+        ("gssencmode=bogus", "gssencmode"),
+        ("channel_binding=bogus", "channel_binding"),
+        ("client_encoding=sql_ascii", "client_encoding"),
+        ("gsslib=bogus", "gsslib"),
+        ("keepalives_idle=soon", "keepalives_idle"),
+        ("tcp_user_timeout=30s", "tcp_user_timeout"),
+        ("prepared_statement_cache_size=-1", "prepared_statement_cache_size"),
+        ("ssl_min_protocol_version=tlsv1.2", "ssl_min_protocol_version"),
+        ("ssl_max_protocol_version=TLSv1.1", "ssl_max_protocol_version"),
+        ("service=shop", "service"),
+        ("sslrootcert=/etc/hostname", "sslrootcert, which requires sslmode"),
+        ("sslmode=prefer&sslcert=/etc/hostname", "sslcert, which requires sslmode"),
+        ("sslmode=require&sslrootcert=system", "sslrootcert, which requires sslmode=verify-full"),
+        ("sslmode=disable&sslrootcert=system", "sslrootcert, which requires sslmode=verify-full"),
+        ("password=one&password=two", "password"),
     ],
 )
 def test_what_one_program_cannot_do_both_refuse_by_name(
@@ -188,7 +218,36 @@ def test_what_one_program_cannot_do_both_refuse_by_name(
 
 
 @pytest.mark.parametrize(
-    "query", ["target_session_attrs=bogus", "sslmode=bogus", "sslnegotiation=bogus", "port=bogus"]
+    ("variable", "value"),
+    [
+        ("PGSERVICE", "shop"),
+        ("PGREQUIREAUTH", "none"),
+        ("PGSSLCERTMODE", "require"),
+        ("PGGSSENCMODE", "require"),
+        ("PGSSLROOTCERT", "/etc/hostname"),
+        ("PGGSSLIB", "bogus"),
+    ],
+)
+def test_what_libpq_reads_from_the_environment_is_refused_by_name(
+    shop: Service, variable: str, value: str
+) -> None:
+    for said in refusals(shop, text(shop.url), **{variable: value}):
+        assert f"invalid settings: DATABASE_URL or the environment has {variable}, " in said, said
+
+
+def test_both_follow_what_libpq_reads_from_the_environment(shop: Service, both: Ask) -> None:
+    shop.variables["PGOPTIONS"] = "-c work_mem=7MB"
+    assert both(text(shop.url))[1] == "7MB"
+    assert both(text(shop.url, "options=-c%20work_mem%3D8MB"))[1] == "8MB"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("target_session_attrs=bogus", "sslmode=bogus", "sslnegotiation=bogus", "port=bogus"),
+        "options=endpoint%3Dx",
+        "host=one,",
+    ],
 )
 def test_a_value_that_cannot_be_is_a_setting(shop: Service, query: str) -> None:
     for said in refusals(shop, text(shop.url, query)):

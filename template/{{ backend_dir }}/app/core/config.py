@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
-from app.core.urls import asyncpg_arguments, for_driver, parse
+from app.core.urls import asyncpg_arguments, completed, for_driver, parse
 
 DEVELOPMENT_PASSWORD = "development-only"  # noqa: S105 (docker-compose.yml's, refused in production)
 SECRETS = Path("/run/secrets")  # where Docker and Kubernetes mount secrets, one file each
@@ -107,9 +107,9 @@ class Settings(BaseSettings):
 
     def _url(self, name: str, given: SecretStr | None) -> URL:
         if given:
-            return parse(name, given.get_secret_value().strip())
+            return completed(name, parse(name, given.get_secret_value().strip()))
         # Never by concatenation: any character is legal in a password.
-        return URL.create(
+        url = URL.create(
             "postgresql",
             self.postgres_user,
             self.postgres_password.get_secret_value(),
@@ -117,6 +117,7 @@ class Settings(BaseSettings):
             self.postgres_port,
             self.postgres_db,
         )
+        return completed(name, url)
 
 
 @lru_cache

@@ -1,7 +1,9 @@
 """A database URL as hosts hand it out, and what each of the two drivers takes of it."""
 
+import os
 import re
 import ssl
+import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlencode
@@ -9,31 +11,15 @@ from urllib.parse import unquote, urlencode
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
-FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-# asyncpg knows these too, but only in a connection string.
-IN_A_STRING = {
-    *FILES, "application_name", "gsslib", "krbsrvname", "options", "passfile", "service",
-    "ssl_max_protocol_version", "ssl_min_protocol_version", "sslnegotiation",
-    "target_session_attrs",
-}  # fmt: skip
-# About the client's end of a connection: asyncpg takes none of these in a connection string.
-PSYCOPG2_ONLY = {
-    "channel_binding", "client_encoding", "connect_timeout", "fallback_application_name",
-    "gssencmode", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval",
-    "sslcompression", "sslsni", "tcp_user_timeout",
-}  # fmt: skip
-ASYNCPG_ONLY = {"prepared_statement_cache_size"}  # SQLAlchemy reads it
-WHOLE_NUMBERS = {"connect_timeout": "seconds", "prepared_statement_cache_size": "statements"}
-KNOWN = {"host", "port", "sslmode"} | IN_A_STRING | PSYCOPG2_ONLY | ASYNCPG_ONLY
+# The parameters of each of its tables, and their values.
+PARAMETERS: Any = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+IN_A_STRING, ASYNCPG_ONLY = PARAMETERS["both"].keys() - {"sslmode"}, PARAMETERS["asyncpg"]
+REFUSED = PARAMETERS["neither"]
+VALUES = {key: value for table in PARAMETERS.values() for key, value in table.items()}
 
 
 def parse(name: str, text: str) -> URL:
-    """The URL in the variable `name`.
-
-    Raises:
-        ValueError: it is malformed, or has a parameter that one of the drivers cannot follow.
-    """
+    """The URL in the variable `name`, to be `completed`; a ValueError where it is malformed."""
     # libpq's list of hosts, where SQLAlchemy reads it; an @ after it would be a password's.
     user = r"(?:[^:/]*(?::[^@]*)?@)?"
     if several := re.fullmatch(rf"([\w+]+://{user})([^/@?]+,[^/@?]*)(/[^?@]*|)(\?.*)?", text):
@@ -43,11 +29,15 @@ def parse(name: str, text: str) -> URL:
         query: dict[str, Any] = dict(url.query)
         # The name and the password may stand at the end: there, no message would hide them.
         moved = {"user": "username", "password": "password", "dbname": "database"}
-        url = url.set(**{new: query.pop(key) for key, new in moved.items() if key in query})
+        once = [key for key in moved if isinstance(query.get(key), str)]
+        url = url.set(**{moved[key]: query.pop(key) for key in once})
         _list_hosts(query)
+        if isinstance(host := query.get("host"), str):  # for asyncpg, a socket may be its file
+            query["host"] = host.removesuffix("/.s.PGSQL.5432")
         # An @ elsewhere is one of the password's, whose end no message may show.
         usable = url.database and "@" not in f"{url.host}{url.database}" and "%00" not in text
-        usable = usable and url.port != 0 and url.get_backend_name() in {"postgres", "postgresql"}
+        usable = usable and url.port != 0 and "," not in unquote(url.host or "")
+        usable = usable and url.get_backend_name() in {"postgres", "postgresql"}
     except (ArgumentError, ValueError, TypeError):
         usable = False
     if not usable:
@@ -57,7 +47,6 @@ def parse(name: str, text: str) -> URL:
         )
     if "ssl" in query:  # asyncpg's name for it
         query["sslmode"] = query.pop("ssl")
-    _refuse(name, query)
     url = url.set(host=unquote(url.host) if url.host else None, query=query)
     if query.keys() & {"host", "port"}:
         try:
@@ -82,25 +71,47 @@ def _list_hosts(query: dict[str, Any]) -> None:
         )
 
 
-def _refuse(name: str, query: dict[str, Any]) -> None:
-    unknown = [key for key, value in query.items() if key not in KNOWN or _is_refused(key, value)]
-    if unknown:
+def completed(name: str, url: URL) -> URL:
+    """`url`, of the variable `name`, with what libpq adds to it from the environment.
+
+    Raises:
+        ValueError: it has a parameter that one of the drivers cannot follow as the other does.
+    """
+    names = {key: f"PG{key.replace('_', '').upper()}" for key in VALUES.keys() - url.query.keys()}
+    query: dict[str, Any] = {key: os.environ.get(variable) for key, variable in names.items()}
+    query = {key: value for key, value in query.items() if value}
+    has = f"{name} or the environment has" if query else f"{name} has"
+    query |= url.query
+    parameters = {key: value for key, value in query.items() if key not in {"host", "port"}}
+    if unknown := [names.get(key, key) for key in parameters if not _is_known(key, query[key])]:
         raise ValueError(
-            f"{name} has {', '.join(unknown)}, which the drivers of this service cannot follow; "
+            f"{has} {', '.join(unknown)}, which the drivers of this service cannot follow; "
             "take it out"
         )
-    for key, of_what in WHOLE_NUMBERS.items():
-        if not re.fullmatch(r"-?[0-9]{1,9}", query.get(key, "0")):
-            raise ValueError(f"{name} has {key}, which is a whole number of {of_what}")
-    if query.get("sslmode") != "disable":
-        for key in FILES:
-            if (file := query.get(key, "system")) != "system" and not Path(file).is_file():
-                raise ValueError(f"{name} has {key}, and there is no file {file}")
+    mode = query.get("sslmode", "verify-full" if query.get("sslrootcert") == "system" else "prefer")
+    for key, value in parameters.items():
+        if wrong := _wrong(key, value, mode):
+            raise ValueError(f"{has} {names.get(key, key)}, {wrong}")
+    return url.set(query=query)
 
 
-def _is_refused(key: str, value: object) -> bool:
-    is_twice = not isinstance(value, str) and key not in {"host", "port"}
-    return is_twice or (key, value) == ("gssencmode", "require")
+def _is_known(key: str, value: object) -> bool:
+    return key in VALUES and key not in REFUSED and isinstance(value, str)  # else it is there twice
+
+
+def _wrong(key: str, value: str, mode: str) -> str | None:
+    match VALUES[key]:
+        case "number" if not re.fullmatch("[0-9]{1,9}", value):
+            return "which is a whole number, 0 or more"
+        case [*choices] if value not in choices:
+            return f"which is one of: {', '.join(choices)}"
+        case "file" if value == "system" and mode != "verify-full":
+            return "which requires sslmode=verify-full"
+        case "file" if mode in {"allow", "prefer"}:  # libpq would fall back to plain text
+            return "which requires sslmode=require, verify-ca or verify-full"
+        case "file" if mode != "disable" and value != "system" and not Path(value).is_file():
+            return f"and there is no file {value}"
+    return None
 
 
 def for_driver(url: URL, driver: str) -> URL:

@@ -28,8 +28,9 @@ SECRETS = "/run/secrets"  # as in app/core/config.py
 # SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs.
 SHIPPED = {
     "alembic/env.py": "5350baa19d66576007c097e0e50fa65ce89b6c2d37beae5bd467159c99ce1ea7",
-    "app/core/config.py": "58f98f34b8fccc68ca2b9ec76c57521f7d2b0d24d865206c405f3a95e9448a42",
-    "app/core/urls.py": "e329ede15fc137f00587a02ce0bca0c5d309834b7abf31763d83fee07be0d6ab",
+    "app/core/config.py": "b438eef43cbee0666a275f7435b114805031625bde37d57871ec291f683397fe",
+    "app/core/urls.toml": "bc0635a26b8bcd5eaa82955a9007dd3c50e398a6c942b0f46ae7b84879781a58",
+    "app/core/urls.py": "06f8289e0070a56fe2cb697687ed2793c6396ee80905d339c3bc8c58aab1c9e2",
 }
 MARK = "At head, as checked by runs with these digests:"  # the comment on HISTORY_TABLE
 HEADS = ("head", "heads")
@@ -47,9 +48,9 @@ def head_by_proof(arguments: list[str]) -> str | None:
     import psycopg2
 
     try:
-        if not all(map(is_shipped, SHIPPED)):
+        texts = read_files()
+        if not are_shipped(texts):
             return None
-        digest = files_digest()
         connection = psycopg2.connect(_PATIENCE, **read_settings())
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -57,7 +58,7 @@ def head_by_proof(arguments: list[str]) -> str | None:
             cursor.execute(f"SET lock_timeout = '2s'; {SQL['lock_holder']}")
             if cursor.fetchone():
                 return None
-            state = _State(cursor, arguments[1], digest)
+            state = _State(cursor, arguments[1], digest_of(texts))
         told = connection.info.backend_pid  # a pooler tells another one than the server
         connection.close()
     except Exception:  # whatever it is: Alembic's way waits for it, or explains it
@@ -108,17 +109,21 @@ class _State:
         self.proof = hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def is_shipped(name: str) -> bool:
-    """Whether a file is the template's, whatever its line endings."""
-    text = _read(f"{BACKEND}/{name}").replace(b"\r\n", b"\n")
-    return hashlib.sha256(text).hexdigest() == SHIPPED[name]
+def are_shipped(texts: dict[str, bytes]) -> bool:
+    """Whether these files are the template's, whatever their line endings."""
+    known = {name: texts.get(name, b"").replace(b"\r\n", b"\n") for name in SHIPPED}
+    return {name: hashlib.sha256(text).hexdigest() for name, text in known.items()} == SHIPPED
 
 
-def files_digest() -> str:
-    """A digest of the code that runs when Alembic does: ours by its text, packages by name."""
+def read_files() -> dict[str, bytes]:
+    """The code of ours that runs when Alembic does, by its name."""
+    return {name: _read(f"{BACKEND}/{name}") for name in _files()}
+
+
+def digest_of(texts: dict[str, bytes]) -> str:
+    """Of that code by its text, and of the packages by their names."""
     digest = hashlib.sha256(sys.version.encode())
-    for name in _files():
-        text = _read(f"{BACKEND}/{name}")
+    for name, text in texts.items():
         digest.update(b"%s\0%d\0%s" % (os.fsencode(name), len(text), text))
     for folder in filter(os.path.isdir, _packages()):
         names = set(os.listdir(folder)) - {"__pycache__"}
@@ -139,7 +144,7 @@ def _files() -> list[str]:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(f"{folder}/{entry.name}")
-            elif entry.name.endswith(".py") and entry.is_file():
+            elif entry.name.endswith((".py", "urls.toml")) and entry.is_file():
                 found.append(f"{folder}/{entry.name}")
     return sorted(found)
 
@@ -150,7 +155,7 @@ def _packages() -> list[str]:
 
 def _is_usual(recorder: "Recorder") -> bool:
     """Whether the digest covers all that this run read: its settings, revisions and modules."""
-    config, scripts, files = recorder.context.config, recorder.context.script, _files()
+    config, scripts, files = recorder.context.config, recorder.context.script, read_files()
     folders = "(?:.*/)?" if scripts.recursive_version_locations else ""
     revision = re.compile(rf"alembic/versions/{folders}(?!__init__|\.#)[^/]+")
     loaded = {_relative(script.path) for script in scripts.walk_revisions()}
@@ -166,8 +171,8 @@ def _is_usual(recorder: "Recorder") -> bool:
         and not (scripts.version_locations or scripts.sourceless)
         and loaded == set(filter(revision.fullmatch, files))  # none twice, none elsewhere
         and own <= set(files)
-        and all(map(is_shipped, SHIPPED))
-        and recorder.digest == files_digest()  # nothing was edited meanwhile
+        and are_shipped(files)
+        and recorder.digest == digest_of(files)  # nothing was edited meanwhile
     )
 
 
@@ -185,11 +190,13 @@ def _read(path: str) -> bytes:
 _FIVE = {name: name.upper() for name in ("host", "port", "user", "password")} | {"dbname": "DB"}
 _DEFAULTS = {"ENVIRONMENT": "development", "POSTGRES_HOST": "localhost", "POSTGRES_PORT": "5432"}
 _OURS = re.compile(r"ENVIRONMENT|DATABASE_URL|(POSTGRES|MIGRATION)_\w+", re.ASCII | re.IGNORECASE)
+# The settings refuse some of these.
+_OF_LIBPQ = re.compile("PG(?!HOST|PORT|USER|PASSWORD|DATABASE|OPTIONS)[A-Z]")
 # Every reader of such a URL finds the same in it.
 _URL = re.compile(
     r"""postgres(?:ql)?(?:\+\w+)?
     (://(?:[\w.~%-]+(?::[\w.~!$&'()*,;=+%\ -]*)?@)?[\w.-]+(?::\d+)?/[\w.~-]+)
-    (\?(?!.*\b(\w+)=.*\b\3=)(?!.*\bssl(?:mode)?=.*\bssl(?:mode)?=)
+    (\?(?!.*\b(\w+)=.*\b\3=)(?!.*\bssl(?:mode)?=.*\bssl(?:mode)?=)(?!.*=-)
         (?:&?(?:ssl|sslmode|application_name|connect_timeout|target_session_attrs)=[\w./:~-]+)+)?""",
     re.ASCII | re.VERBOSE,
 )
@@ -201,6 +208,7 @@ def read_settings() -> "dict[str, Any]":
     Raises:
         Exception: there is a doubt.
     """
+    _sure(not any(map(_OF_LIBPQ.match, os.environ)))
     values = _DEFAULTS | _values()
     for name, value in values.items():
         is_wait = re.match("MIGRATION_(?!DATABASE_URL$)", name)

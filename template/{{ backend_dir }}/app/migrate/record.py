@@ -21,7 +21,7 @@ from alembic.script import Script
 from sqlalchemy import Connection
 
 from app.migrate.errors import MigrationError, problem
-from app.migrate.fastpath import HEADS, files_digest
+from app.migrate.fastpath import HEADS, digest_of, read_files
 from app.migrate.queries import SQL
 
 log = getLogger(__name__)
@@ -36,7 +36,7 @@ class Recorder:
         self.reverted = 0  # of these, down
         self.edited: list[Script] = []  # since they were applied
         self.context = context
-        self.digest = files_digest()
+        self.digest = digest_of(read_files())
         self._texts: dict[str, bytes] = {}
         self._since = time.monotonic()
 
