@@ -439,9 +439,9 @@ SITUATIONS = [
         given(ORIGINS="shop.example"),
         args="current",
     ),
-    _option('invalid sslmode value: "maybe"', query={"sslmode": "maybe"}),
+    _option('invalid target_session_attrs value: "x"', query={"target_session_attrs": "x"}),
     _option('invalid port number: "99999"', port=99999),
-    _option('definition of service "gone" not found', query={"service": "gone"}),
+    _option("argument for server process: endpoint=x", query={"options": "endpoint=x"}),
     _option('unrecognized configuration parameter "bogus"', query={"options": "-c bogus=1"}),
     _option('invalid value for parameter "work_mem"', query={"options": "-c work_mem=huge"}),
     _option('parameter "max_connections" cannot be', query={"options": "-c max_connections=5"}),
@@ -764,10 +764,64 @@ SITUATIONS = [
             (("baseline", ""), "downgrade base", "row: an empty one$"),
         ]
     ),
+    Situation(
+        "a row of `alembic_version` was written by hand",
+        "row: an empty one$",
+        r"then python -m app.migrate stamp --purge <revision>$",
+        sql(
+            "CREATE TABLE alembic_version (version_num) AS SELECT CAST(NULL AS text);"
+            " ALTER TABLE alembic_version OWNER TO shop",
+            "DROP TABLE alembic_version",
+        ),
+    ),
     _unreadable("TypeError: 'int' object", "revision = 'wrong'", "revision = 5"),
     _unreadable("TypeError: .* found$", "'baseline'", "5"),
     _unreadable("AttributeError: .* no attribute 'down_revision'", "down_revision", "down"),
     _unreadable("AttributeError: .* no attribute 'upgrade'", "def upgrade", "def up"),
+    Situation(
+        "Alembic cannot read a revision, or finds none",
+        "_made_by_a_test.py: UserWarning: Revision one is present more than once",
+        "fix that file",
+        revision(name="one"),
+        revision(name="two", parent="one"),
+        revision(parent="two"),
+        file("alembic/versions/*_wrong_*", "= 'wrong'", "= 'one'"),
+    ),
+    Situation(
+        "Alembic cannot read a revision, or finds none",
+        "'one' in revision one already used by revision wrong|'one' in revision wrong already used",
+        "branch_labels",
+        revision(name="one"),
+        revision(parent="one"),
+        file("alembic/versions/*_wrong_*", "branch_labels = None", "branch_labels = 'one'"),
+    ),
+    *(
+        Situation(
+            "Alembic cannot read a revision, or finds none",
+            f"_wrong_made_by_a_test.py: {cause}",
+            "fix that file: upgrade and downgrade are functions",
+            revision(),
+            file("alembic/versions/*_wrong_*", old, new),
+        )
+        for cause, old, new in [
+            ("a function that is async or has a yield does not run", "    pass", "    yield"),
+            (r"upgrade\(\) missing 1 required positional argument", "upgrade(", "upgrade(name"),
+        ]
+    ),
+    Situation(
+        "Alembic cannot read a revision, or finds none",
+        "Could not determine revision id from filename .*_wrong_",
+        "fix revision, down_revision",
+        revision(),
+        file("alembic/versions/*_wrong_*", "revision = 'wrong'", "pass"),
+    ),
+    Situation(
+        "a revision's parent is missing",
+        "_wrong_made_by_a_test.py: its depends_on 'gone' does not exist",
+        "fix depends_on in that file, or restore",
+        revision(),
+        file("alembic/versions/*_wrong_*", "depends_on = None", "depends_on = 'gone'"),
+    ),
     *(
         Situation(
             "Alembic cannot read a revision, or finds none",
@@ -822,11 +876,34 @@ SITUATIONS = [
     *(
         Situation(
             "a revision fails",
-            f"{raised}.* in alembic/versions/.*, line 15",
+            f"{raised}.* in alembic/versions/.*, line 1[5-9]",
             f"fix the revision, then {SAME}",
-            revision(f"raise {raised}"),
+            revision(text),
         )
-        for raised in ("KeyboardInterrupt", "RecursionError")
+        for raised, text in [
+            *((name, f"raise {name}") for name in ("KeyboardInterrupt", "RecursionError")),
+            ("AssertionError", "assert False"),
+            # What Alembic, the settings and the drivers raise too, of their own.
+            ("CommandError: no", "from alembic.util import CommandError\nraise CommandError('no')"),
+            ("TOMLDecodeError", "import tomllib\ntomllib.loads('x')"),
+            (
+                "ValidationError",
+                "from pydantic import TypeAdapter as T\nT(int).validate_python('x')",
+            ),
+            ("ConnectionRefusedError", "raise ConnectionRefusedError('Connection refused')"),
+            (
+                'type "gone" does not exist',
+                "op.get_bind().connection.cursor().execute('DROP TYPE gone')",
+            ),
+            (
+                "server x",
+                "op.execute(\"DO 'BEGIN RAISE ''server x'' USING errcode = ''08001''; END'\")",
+            ),
+            (
+                "ProgrammingError.*parameters hidden",
+                "op.get_bind().execute(sa.text('SELECT :x'), {'x': object()})",
+            ),
+        ]
     ),
     Situation(
         "a revision fails",

@@ -416,6 +416,7 @@ SECRETS = [
     f"CREATE USER MAPPING FOR x SERVER y OPTIONS (ADD password '{PASSWORD}') NONSENSE",
     f"SELECT dblink_connect('host=h sslpassword = {PASSWORD}') NONSENSE NONSENSE",
     f'SELECT \'{{"password": "{PASSWORD}"}}\' NONSENSE NONSENSE',
+    f"INSERT INTO users (name, password) VALUES ('ann', '{PASSWORD}') NONSENSE",  # noqa: S608
 ]
 
 

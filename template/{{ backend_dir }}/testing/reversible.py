@@ -76,8 +76,7 @@ class Journey(Walk):
 
     def fill(self, more: Collection[str] = ()) -> None:
         """Rows for empty tables, and for `more`. What triggers then do is no revision's."""
-        filled = any(self.filler.fill(self.connection, more).values())
-        if filled and any(kind in ("trigger", "rule") for kind, _ in self.above):
+        if any(self.filler.fill(self.connection, more).values()):
             self.above = self.read()
 
     def start_again(self) -> None:
@@ -88,8 +87,7 @@ class Journey(Walk):
         self.connection = self.resources.enter_context(closing(connect(self.url)))
         self.cursor = self.connection.cursor()
         self.cursor.execute("SET search_path = public; SET timezone = 'UTC'; SET jit = off")
-        self.above: Catalog = self.read()
-        self.is_applied = False
+        self.above, self.is_applied = self.read(), False
 
     def check(self, script: Script) -> list[str]:
         """What is wrong with it; afterwards the database is at it, if it can be applied at all."""

@@ -35,6 +35,7 @@ def command_line(*, traceback: bool) -> Generator[None]:
     `traceback` raises an error (`--raiseerr`), in place of a sentence and an exit code.
     """
     warnings.filterwarnings("ignore", "Revision .* is not present")  # an error says it, and more
+    warnings.filterwarnings("error", "Revision .* is present more than once")
     with ended_by_signals():
         try:
             yield

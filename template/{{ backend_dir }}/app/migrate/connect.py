@@ -42,7 +42,7 @@ def connect(url: URL, wait: float) -> Generator[Connection]:
     arguments |= KEEPALIVE | USER_TIMEOUT
     arguments |= {name: value for name, value in url.query.items() if name in arguments}
     arguments["options"] = f"{ours} {given}".strip()  # the last one counts
-    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+    engine = create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
     event.listen(engine, "connect", _settle, insert=True)  # before SQLAlchemy's own queries
     with _first_answer(engine, wait) as connection:
         driver: Any = connection.connection.driver_connection

@@ -68,11 +68,11 @@ class MigrationError(Exception):
 
 
 @cache
-def entries() -> dict[str, dict[str, dict[str, Any]]]:
-    """errors.toml."""
+def entries(file: str = "errors.toml") -> dict[str, Any]:
+    """The tables of a file beside this one."""
     import tomllib  # not above: most runs go well
 
-    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+    return tomllib.loads(Path(__file__).with_name(file).read_text("utf-8"))
 
 
 def problem(table: str, name: str, /, **values: object) -> Problem:
@@ -107,24 +107,9 @@ def find(table: str, messages: Iterable[str], tag: str = "", /, **values: object
     return None
 
 
-# A statement may have been cut off within its quotes, so that their end may be missing.
-_SECRETS = [
-    # Where a comment ends, or an E'...' within it, is not to be known for sure.
-    (r"(password\"?\s*=?\s*(?:--|/\*)).*", r"\1 ***"),
-    # In an EXECUTE, it may be anywhere in the rest of the statement, or in doubled quotes.
-    (r"(password\"?\s*(?:%+\d*\$?[LIs]|'+\s*\|\|)).*", r"\1 ***"),
-    (r"(password\"?\s*=?\s*)(?:E|U&)?''+(?=[^\s;,)']).*?(?:''+|\Z)", r"\1***"),
-    (r"((?<!\\)password\"?\s*=?\s*(?:E|U&)?)'(?:[^'\\]|''|\\.)*'?(?:\s*'[^']*'?)*", r"\1'***'"),
-    (r"(password\"?\s*=?\s*)(\$\w*\$).*?(?:\2|\Z)", r"\1'***'"),
-    (r"(password\"?\s+)\"[^\"]*\"?", r"\1'***'"),
-    (r"(password\"?\s*[=:]\s*\"?)(?!')(?:[^\s'\"&]|'')+", r"\1***"),
-    (r"(://[^\s:@/]*:)\S*@", r"\1***@"),
-]
-
-
 def printable(text: str) -> str:
     """`text` in one line without passwords; control characters, another session's, are escaped."""
-    for pattern, replacement in _SECRETS:
+    for pattern, replacement in entries("redactions.toml")["patterns"]:
         text = re.sub(pattern, replacement, text, flags=re.IGNORECASE | re.DOTALL)
     text = re.sub(r"[^\S ]+", " ", text)
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -6,7 +6,7 @@ limit; `SET search_path` would put its tables elsewhere, and only if one run app
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -76,9 +76,16 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
             running = file = Path(step.revision.path).name
             is_lost = False
             try:
-                function(**arguments)
+                result = function(**arguments)
+                if isinstance(result, Coroutine | Generator):
+                    raise TypeError("a function that is async or has a yield does not run")
                 if is_lost or connection.closed:
                     refuse_rollback()
+            except TypeError as error:
+                if error.__traceback__ and error.__traceback__.tb_next:
+                    raise  # of what the function does
+                wrong = problem("revisions", "unreadable", file=file, error=error)
+                raise MigrationError(wrong) from error
             finally:
                 running = ""
             _begin_again(connection, migration, file)
@@ -87,6 +94,8 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
         return run
 
     def clean_steps(heads: Any, migration: MigrationContext) -> Iterator[MigrationStep]:
+        if None in heads:  # Alembic would begin again
+            raise MigrationError(problem("revisions", "wrong-row", which="an empty one"))
         _clean(connection)  # a failed attempt may have left something
         for step in steps(heads, migration):
             if isinstance(step, RevisionStep):
