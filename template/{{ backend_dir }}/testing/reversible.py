@@ -70,6 +70,9 @@ def test_every_revision_can_be_reverted_and_applied_again(
 class Journey(Walk):
     """A database with rows in its tables, on its way from the released revisions to head."""
 
+    below: Catalog  # as the revision found the schema
+    above: Catalog  # and left it
+
     def __init__(self, origin: URL, filler: Filler) -> None:
         self.filler = filler
         super().__init__(origin, "rows")
