@@ -79,7 +79,8 @@ class Journey(Walk):
 
     def fill(self, more: Collection[str] = ()) -> None:
         """Rows for empty tables, and for `more`. What triggers then do is no revision's."""
-        if any(self.filler.fill(self.connection, more).values()):
+        filled = any(self.filler.fill(self.connection, more).values())
+        if filled and any(kind in ("trigger", "rule") for kind, _ in self.above):
             self.above = self.read()
 
     def start_again(self) -> None:

@@ -21,7 +21,7 @@ WITH ours AS (
       AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')
       AND relname NOT IN ('alembic_version', 'alembic_history')
       AND (tableoid, oid) NOT IN (SELECT * FROM member)
-), col AS (
+), col AS MATERIALIZED (
     SELECT attname, attnum, attnotnull, attidentity, is_table, relation.id AS of, alike, atttypid,
            format_type(atttypid, atttypmod) AS exact_type,
            relation.id || '.' || attnum AS id, ARRAY[attname::text, name] AS names, file,
@@ -51,7 +51,7 @@ WITH ours AS (
     SELECT enumlabel, alike, 'label ' || e.oid AS id, ARRAY[enumlabel::text, name] AS names,
            quote_literal(enumlabel) || ' of ' || name AS what
     FROM pg_enum e JOIN named ON named.id = 'type ' || enumtypid
-), con AS (
+), con AS MATERIALIZED (
     SELECT *, 'constraint ' || oid AS id, ARRAY[conname::text, name] AS names,
            conname || ' of ' || name AS what,
            format('constraint %s %s %s', conrelid, contype, conkey) AS alike,
@@ -70,13 +70,13 @@ WITH ours AS (
         SELECT c.*, pg_get_constraintdef(c.oid), 'type ' || contypid, contypid::regtype::text, NULL, '{}'
         FROM pg_constraint c JOIN ours ON ours.oid = connamespace WHERE contypid <> 0
     ) AS c
-), index AS (
+), index AS MATERIALIZED (
     SELECT i.*, 'index ' || indexrelid AS id, relation.id AS table_id, own.relname AS own,
            indexrelid::regclass::text AS name,
            'unique ' || relation.id || substring(pg_get_indexdef(indexrelid), ' USING .*') AS alike,
            ARRAY(SELECT format('%s.%s', relation.id, n) FROM unnest(indkey::int[]) n) AS columns,
-           CASE WHEN EXISTS (SELECT FROM pg_constraint
-               WHERE conindid = indexrelid AND contype <> 'f') THEN '' END AS silent
+           CASE WHEN indexrelid IN (SELECT conindid FROM pg_constraint
+               WHERE contype <> 'f') THEN '' END AS silent
     FROM pg_index i
     JOIN relation ON relation.oid = indrelid JOIN pg_class own ON own.oid = indexrelid
 ), trigger AS (
