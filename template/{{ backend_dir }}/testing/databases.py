@@ -58,6 +58,7 @@ def create_database(server: URL, name: str, template: str = "template0") -> URL:
     create = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy CONNECTION LIMIT {}"
     values = sql.Identifier(name), sql.Identifier(template), sql.Literal(mark(name))
     with closing(connect(server)) as connection, connection.cursor() as cursor:
+        cursor.execute(SQL["end_sessions"], [template])
         cursor.execute(sql.SQL(create).format(*values))
         made.add(name)
         cursor.execute(SQL["settings"], [name, template])
