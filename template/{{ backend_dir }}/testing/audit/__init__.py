@@ -42,7 +42,8 @@ class Audit(Walk):
 
     def check(self, script: Script) -> Report | None:
         """What it does; None if it cannot be applied."""
-        self.filler.fill(self.observer)
+        if any(self.filler.fill(self.observer).values()):
+            self.facts = None  # sequences have come further
         try:
             report = self._run(script, self.filler.problems)
             self.filler.checked(script, report.without_rows)

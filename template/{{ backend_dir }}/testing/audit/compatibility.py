@@ -48,9 +48,8 @@ def _hazards(before: list[Fact], after: list[Fact]) -> Iterator[Fact]:
     was, now = ({name for fact in facts for name in fact.ids} for facts in (before, after))
     for facts, others, is_new in ((before, now, False), (after, was, True)):
         for fact in facts:
-            is_changed = others.isdisjoint(fact.ids) and others.isdisjoint(fact.or_by or ())
             counts = fact.hazard and fact.is_new == is_new and others.issuperset(fact.within)
-            if is_changed and counts:
+            if counts and others.isdisjoint([*fact.ids, *(fact.or_by or ())]):
                 yield fact
 
 

@@ -10,6 +10,7 @@ WITH ours AS (
     SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
 ), relation AS (
     SELECT *, 'relation ' || oid AS id, 'like ' || oid::regclass AS alike,
+           'called ' || oid::regclass AS called,
            format('relation %s file %s', oid, pg_relation_filenode(oid)) AS file,
            oid::regclass::text AS name, relkind IN ('r', 'p', 'f') AS is_table,
            ARRAY(SELECT 'relation ' || inhparent FROM pg_inherits
@@ -22,7 +23,10 @@ WITH ours AS (
       AND relname NOT IN ('alembic_version', 'alembic_history')
       AND (tableoid, oid) NOT IN (SELECT * FROM member)
 ), col AS MATERIALIZED (
-    SELECT attname, attnum, attnotnull, attidentity, is_table, relation.id AS of, alike, atttypid,
+    SELECT attname, attnum, attnotnull, attidentity, attgenerated, attcollation, attacl, relkind, is_table,
+           relation.id AS of, alike, called, atttypid,
+           EXISTS (SELECT FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE refobjid = attrelid
+               AND refobjsubid = attnum AND pg_sequence_last_value(seqrelid) IS NOT NULL) AS numbered,
            format_type(atttypid, atttypmod) AS exact_type,
            relation.id || '.' || attnum AS id, ARRAY[attname::text, name] AS names, file,
            name || '.' || attname AS what,
@@ -33,20 +37,33 @@ WITH ours AS (
                WHERE t.oid = atttypid AND typdefault IS NOT NULL) AS given
     FROM pg_attribute JOIN relation ON relation.oid = attrelid
     WHERE attnum > 0 AND NOT attisdropped AND relkind <> 'S'
-), named (id, alike, stem, name) AS (
-    SELECT 'type ' || oid, 'type ' || oid::regtype, oid::regtype::text, oid::regtype::text
+), named (id, alike, stem, name, acl) AS (
+    SELECT 'type ' || oid, 'type ' || oid::regtype, oid::regtype::text, oid::regtype::text,
+           coalesce(typacl, acldefault('T', typowner))
     FROM pg_type WHERE typnamespace IN (SELECT oid FROM ours) AND typtype IN ('e', 'd', 'r')
       AND (tableoid, oid) NOT IN (SELECT * FROM member)
-    UNION ALL  -- a function is written with its types, which may get new names
-    SELECT 'function ' || oid, 'function ' || oid::regprocedure,
-           split_part(oid::regprocedure::text, '(', 1), oid::regprocedure::text
-    FROM pg_proc WHERE pronamespace IN (SELECT oid FROM ours)
+    UNION ALL  -- a function is written with its types, which may get new names, and without defaults
+    SELECT format('function %s/%s', oid, n),
+           format('function %s(%s) %s', own, array_to_string(arguments[:n], ', '), pg_get_function_result(oid)),
+           own, oid::regprocedure::text, coalesce(proacl, acldefault('f', proowner))
+    FROM pg_proc, generate_series(pronargs - pronargdefaults, pronargs::int) AS n,
+         split_part(oid::regprocedure::text, '(', 1) AS own,
+         string_to_array(pg_get_function_identity_arguments(oid), ', ') AS arguments
+    WHERE oid >= 16384 AND pronamespace IN (SELECT oid FROM ours)
       AND prosrc NOT LIKE '%range_constructor_' AND (tableoid, oid) NOT IN (SELECT * FROM member)
     UNION ALL
     SELECT 'schema ' || oid, 'schema ' || oid::regnamespace, oid::regnamespace::text,
-           oid::regnamespace::text FROM ours
+           oid::regnamespace::text, coalesce(nspacl, acldefault('n', nspowner))
+    FROM pg_namespace JOIN ours USING (oid)
     UNION ALL
-    SELECT 'extension ' || oid, 'extension ' || extname, extname, extname FROM pg_extension
+    SELECT 'extension ' || oid, 'extension ' || extname, extnamespace::regnamespace || '.' || extname,
+           extname, NULL FROM pg_extension
+    UNION ALL
+    SELECT 'object ' || oid, 'object ' || identity, identity, identity, NULL
+    FROM (SELECT tableoid, oid FROM pg_cast UNION ALL SELECT tableoid, oid FROM pg_collation
+          UNION ALL SELECT tableoid, oid FROM pg_operator UNION ALL SELECT tableoid, oid FROM pg_ts_config) AS o,
+         pg_identify_object(tableoid, oid, 0)
+    WHERE oid >= 16384 AND (tableoid, oid) NOT IN (SELECT * FROM member)
 ), label AS (
     SELECT enumlabel, alike, 'label ' || e.oid AS id, ARRAY[enumlabel::text, name] AS names,
            quote_literal(enumlabel) || ' of ' || name AS what
@@ -54,7 +71,7 @@ WITH ours AS (
 ), con AS MATERIALIZED (
     SELECT *, 'constraint ' || oid AS id, ARRAY[conname::text, name] AS names,
            conname || ' of ' || name AS what,
-           format('constraint %s %s %s', conrelid, contype, conkey) AS alike,
+           format('constraint %s %s %s', greatest(conrelid, contypid), contype, conkey) AS alike,
            -- What it rejects; ON DELETE and the like reject nothing.
            of || ' ' || coalesce(substring(def, '^FOREIGN KEY [^)]+\) REFERENCES [^)]+\)'),
                                  replace(def, ' NOT VALID', '')) AS rule,
@@ -80,42 +97,68 @@ WITH ours AS (
     FROM pg_index i
     JOIN relation ON relation.oid = indrelid JOIN pg_class own ON own.oid = indexrelid
 ), trigger AS (
-    SELECT format('trigger %s %s', relation.id, made) AS id, relation.id AS table_id,
+    SELECT format('trigger %s %s', relation.id, does) AS id, relation.id AS table_id, fills,
            ARRAY[made, name] AS names, made || ' of ' || name AS what
     FROM (
-        SELECT tgrelid, tgname::text FROM pg_trigger WHERE NOT tgisinternal AND tgparentid = 0
-        UNION SELECT ev_class, rulename::text FROM pg_rewrite WHERE rulename <> '_RETURN'
-    ) AS t (of, made) JOIN relation ON relation.oid = of WHERE is_table
+        SELECT tgrelid, tgname::text, concat_ws(' ', tgfoid::regproc, tgtype, tgattr, tgargs, tgqual), tgtype & 7 = 7
+        FROM pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgenabled <> 'D'
+        UNION ALL
+        SELECT ev_class, rulename::text, rulename, false
+        FROM pg_rewrite WHERE rulename <> '_RETURN' AND ev_enabled <> 'D'
+    ) AS t (of, made, does, fills) JOIN relation ON relation.oid = of WHERE is_table
 ), policy AS (
-    SELECT polpermissive, format('policy %s %s', id, polname) AS id, id || ' secure' AS secure,
+    SELECT polpermissive, id || ' secure' AS secure,
+           format('policy %s %s %s %s %s', id, polcmd, polroles, pg_get_expr(polqual, polrelid),
+                  pg_get_expr(polwithcheck, polrelid)) AS id,
            ARRAY[polname::text, name] AS names, format('policy %s of %s', polname, name) AS what
     FROM pg_policy JOIN relation ON relation.oid = polrelid
 )
 SELECT hazard, is_new, ids, or_by, within, ARRAY[name] AS names, what
 FROM relation, LATERAL (VALUES
     (NOT is_table, '', false, ARRAY[alike], '{}'::text[], '{}'::text[], ''),
+    (true, '', false, ARRAY[called], '{}', '{}', ''),
     (relispartition, '', false, ARRAY[id || ' partition'], '{}', '{}', ''),
     (true, '', false, ARRAY[file], '{}', '{}', ''),
     -- A view may be made again, or stand in for a table.
     (is_table, coalesce(silent, 'drops'), false, ARRAY[id], '{}', partitioned, name),
     (NOT is_table, coalesce(silent, 'drops'), false, ARRAY[id], ARRAY[alike], '{}', name),
     (true, coalesce(silent, 'renames'), false, ARRAY[id || ' ' || name], ARRAY[alike], ARRAY[id], name),
+    (pg_relation_is_updatable(oid, true) & 28 = 28, 'drops', false, ARRAY[called || ' written'], '{}',
+     ARRAY[called], 'writes to ' || name),
+    (relispopulated AND relkind = 'm', 'drops', false, ARRAY[alike || ' filled'], '{}', ARRAY[alike], 'rows of ' || name),
+    (reloptions::text ~ 'security_invoker|check_option', 'restricts', true, ARRAY[concat(alike, reloptions)], '{}',
+     ARRAY[alike], 'options of ' || name),
+    (relreplident <> 'f' AND oid IN (SELECT relid FROM pg_publication, pg_get_publication_tables(pubname)
+                                     WHERE pubupdate OR pubdelete)
+     AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = oid AND indisvalid
+                     AND CASE relreplident WHEN 'd' THEN indisprimary ELSE indisreplident END),
+     'restricts', true, ARRAY[id || ' anonymous'], '{}', ARRAY[id],
+     format('UPDATE and DELETE of %s, published without a replica identity', name)),
+    (relrowsecurity, 'loosens', false, ARRAY[id || ' secure'], '{}', ARRAY[id], 'row level security of ' || name),
     (relrowsecurity, 'restricts', true, ARRAY[id || ' secure'], '{}', ARRAY[id], 'row level security of ' || name),
     (relforcerowsecurity, 'restricts', true, ARRAY[id || ' forced'], '{}', ARRAY[id], 'row level security of ' || name)
 ) AS fact (holds, hazard, is_new, ids, or_by, within, what) WHERE holds
 UNION ALL
-SELECT coalesce(silent, 'restricts'), false, ARRAY[concat_ws(' ', id, grantee, privilege_type)], '{}',
-       ARRAY[id], ARRAY[name], 'privileges on ' || name
-FROM relation, aclexplode(relacl)
+SELECT 'restricts', false, ARRAY[concat_ws(' ', of, grantee, privilege_type)], '{}', ARRAY[of], ARRAY[name],
+       'privileges on ' || name
+FROM (SELECT CASE WHEN silent IS NULL THEN called ELSE id END, name, relacl FROM relation UNION ALL SELECT id, what, attacl FROM col
+      UNION ALL SELECT alike, name, acl FROM named) AS it (of, name, acl), aclexplode(acl)
 UNION ALL
 SELECT hazard, is_new, ids, or_by, within, names, fact.what
 FROM col, LATERAL (VALUES
-    (is_table, coalesce(silent, 'drops'), false, ARRAY[id], '{}'::text[], ARRAY[of], what),
-    (NOT is_table, 'drops', false, ARRAY[id, concat_ws(' ', alike, attnum, attname, type)], '{}', ARRAY[alike], what),
+    (true, CASE WHEN is_table THEN coalesce(silent, 'drops') ELSE '' END, false, ARRAY[id], '{}'::text[], ARRAY[of], what),
+    -- By name, in whatever has that of the table; an attribute by its place too.
+    (true, coalesce(silent, 'drops'), false, ARRAY[id || called, concat_ws(' ', called, CASE relkind WHEN 'c' THEN attnum END, attname, type)],
+     '{}', called || CASE WHEN is_table THEN ARRAY[of] ELSE '{}' END, what),
+    (relkind = 'c', 'rejects-rows', true, ARRAY[id], '{}', ARRAY[of], what),
     (true, coalesce(silent, 'renames'), false, ARRAY[id || ' ' || attname], '{}', ARRAY[id], what),
     (true, coalesce(silent, 'changes-type'), false, ARRAY[id || ' type ' || type, id || ' type ' || atttypid], '{}', ARRAY[id], what),
     -- A type that is as wide as before rewrites nothing: the table has the same file.
     (is_table, coalesce(silent, 'changes-type'), true, ARRAY[id || ' type ' || exact_type], ARRAY[file], ARRAY[id], what),
+    (attcollation <> 0, coalesce(silent, 'changes-type'), false, ARRAY[id || ' collation ' || attcollation], '{}', ARRAY[id], what),
+    (attgenerated <> '', 'requires-value', false, ARRAY[id || ' computed'], '{}', ARRAY[id], what),
+    (given, '', false, ARRAY[id || ' given'], '{}', '{}', ''),
+    (numbered, 'rejects-rows', false, ARRAY[id || ' numbered'], '{}', ARRAY[id || ' given'], what || ', whose sequence starts again'),
     (is_table AND attnotnull, 'loosens', false, ARRAY[id || ' not null'], '{}', ARRAY[id], 'NOT NULL of ' || what),
     (is_table AND attnotnull, 'rejects-rows', true, ARRAY[id || ' not null'],
      ARRAY[format('%s CHECK ((%I IS NOT NULL))', of, attname)], ARRAY[id], 'NOT NULL of ' || what),
@@ -142,8 +185,16 @@ UNION ALL
 SELECT hazard, is_new, ids, or_by, within, names, fact.what
 FROM con, LATERAL (VALUES
     (true, 'renames', false, ARRAY[id || ' ' || conname], '{}'::text[], ARRAY[id], conname::text),
-    (conrelid <> 0,
-     CASE WHEN contype IN ('c', 'f') AND convalidated AND columns <> '{}' THEN 'loosens' ELSE '' END, false,
+    (contype IN ('p', 'u'), 'drops', false, ARRAY[id, concat_ws(' ', of, conname)], '{}', of || columns,
+     what || ' (ON CONFLICT or GROUP BY may need it)'),
+    (confdeltype IN ('c', 'n', 'd'), 'loosens', false, ARRAY[concat_ws(' ', alike, 'delete', confdeltype)], '{}',
+     ARRAY[alike], 'ON DELETE of ' || what),
+    (confupdtype IN ('c', 'n', 'd'), 'loosens', false, ARRAY[concat_ws(' ', alike, 'update', confupdtype)], '{}',
+     ARRAY[alike], 'ON UPDATE of ' || what),
+    (condeferrable, 'loosens', false, ARRAY[alike || ' deferred ' || condeferred, alike || ' deferred true'], '{}',
+     ARRAY[alike], 'DEFERRABLE of ' || what),
+    (true,
+     CASE WHEN contype IN ('c', 'f', 'n', 'x') AND convalidated AND (columns <> '{}' OR contypid <> 0) THEN 'loosens' ELSE '' END, false,
      ARRAY[id, alike], same, of || columns || CASE contype WHEN 'f' THEN ARRAY['relation ' || confrelid] ELSE '{}' END,
      what),
     (contype NOT IN ('p', 'u', 't') AND def !~ ' NOT ENFORCED',
@@ -154,8 +205,11 @@ SELECT hazard, is_new, ids, or_by, within, ARRAY[name], what
 FROM index, LATERAL (VALUES
     (true, CASE WHEN NOT indisunique AND indnkeyatts > 3 THEN 'wide-index' ELSE '' END, true, ARRAY[id],
      '{}'::text[], ARRAY[table_id], name),
-    (indisunique, 'rejects-rows', true, ARRAY[alike], '{}', table_id || array_remove(columns, table_id || '.0'), name),
-    (indisunique, 'drops', false, ARRAY[id, alike], '{}', table_id || columns, name || ' (ON CONFLICT needs it)'),
+    -- What a unique key has among its columns is unique.
+    (indisunique, 'rejects-rows', true, ARRAY[alike],
+     ARRAY(SELECT o.alike FROM index o WHERE o.table_id = index.table_id AND o.indisunique AND o.indimmediate
+           AND o.columns <@ index.columns[:index.indnkeyatts] AND o.indpred IS NULL AND o.indexprs IS NULL), table_id || array_remove(columns, table_id || '.0'), name),
+    (indisunique, 'drops', false, ARRAY[id, concat(alike, indimmediate)], '{}', table_id || columns, name || ' (ON CONFLICT needs it)'),
     -- To take another's place is what a new index does.
     (true, coalesce(silent, 'renames'), false, ARRAY[id || ' ' || own],
      ARRAY(SELECT id || ' ' || relname FROM pg_index o JOIN pg_class ON oid = o.indexrelid
@@ -163,5 +217,16 @@ FROM index, LATERAL (VALUES
 ) AS fact (holds, hazard, is_new, ids, or_by, within, what) WHERE holds
 UNION ALL
 SELECT 'adds-trigger', true, ARRAY[id], '{}', ARRAY[table_id], names, what FROM trigger
+UNION ALL  -- what fills in values of new rows
+SELECT 'drops', false, ARRAY[id, names[1] || table_id], '{}', ARRAY[table_id], names, what FROM trigger WHERE fills
 UNION ALL
 SELECT 'restricts', NOT polpermissive, ARRAY[id], '{}', ARRAY[secure], names, what FROM policy
+UNION ALL
+SELECT 'loosens', false, ARRAY[id], '{}', ARRAY[secure], names, what FROM policy WHERE NOT polpermissive
+UNION ALL
+SELECT 'drops', true, ARRAY['ambiguous ' || alike], '{}', ARRAY[alike], ARRAY[stem], stem || ' (two fit the call)'
+FROM named GROUP BY alike, stem HAVING count(*) > 1
+UNION ALL
+SELECT 'restricts', true, ARRAY[setting], '{}', '{}', ARRAY['SET'], setting
+FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) AS setting
+WHERE datname = current_database() AND setting ~ '^(search_path|role|default_transaction_read_only)='
