@@ -212,9 +212,8 @@ def new_service(
             yield service
         finally:
             service.compose("down", "-v", "--remove-orphans", "-t", "1", status=None)
-            # An update may have taken one from docker-compose.yml.
-            mine = {"label": f"com.docker.compose.project={name}"}
-            for volume in engine.volumes.list(filters=mine):
+            # Production's is not Compose's; an update may have taken one from docker-compose.yml.
+            for volume in engine.volumes.list(filters={"name": f"{name}_"}):
                 volume.remove()
             shutil.rmtree(place)
 

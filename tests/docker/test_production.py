@@ -122,15 +122,17 @@ def shop(new_service: NewService, slug: str) -> Generator[Service]:
     }
     answers = {"api": "fastapi", "deploy": "compose", "project_slug": f"{slug}-api"}
     with new_service(environment=environment, **answers) as service:
+        type_guide(service, "## One machine", "A password for")
         refused = service.compose("up", "--wait", "--detach", status=1)
         assert "secrets" in refused.stderr, "it starts without passwords"
         roles = service.path / "database" / "roles.sql"
         roles.chmod(0o600)  # as a clone by somebody with umask 077 has it
-        type_guide(service, "## One machine", "The server takes")
+        type_guide(service, "A password for", "The server takes")
         write_secrets(service)
         type_guide(service, "The server takes", "Each release")
         yield service
         service.compose("down", "--volumes", "--timeout", "1")
+        service.engine.volumes.get(f"{service.name}_postgres-18")  # it is there
         images = [f"{slug}-production:{version}" for version in ("1.0.0", "1.0.1")]
         service.execute("docker", "image", "rm", "--force", *images)
 
@@ -304,6 +306,18 @@ def test_it_knows_what_the_proxy_says(shop: Service) -> None:
     request = Request(address, headers={"X-Forwarded-Proto": "https"})
     with build_opener(Stay).open(request) as answer:
         assert answer.headers["location"].startswith("https://")
+
+
+def test_no_server_of_another_major_version_begins_empty(shop: Service) -> None:
+    text = (shop.path / "compose.production.yaml").read_text("utf-8")
+    shop.write("next.yaml", text.replace("postgres-18", "postgres-19"))
+    next_release = {"COMPOSE_FILE": "next.yaml"}
+    for words in (["run", "--rm", "migrate"], ["up", "--detach", "--wait"]):
+        done = shop.compose(*words, env=next_release, status=None)
+        assert done.returncode
+        assert f'external volume "{shop.name}_postgres-19" not found' in done.stderr
+    assert health(shop) == 200
+    assert psql(shop, "SELECT version_num FROM alembic_version") == "baseline\n"
 
 
 def test_it_asks_for_a_version(shop: Service) -> None:
