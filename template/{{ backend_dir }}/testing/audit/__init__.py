@@ -42,8 +42,7 @@ class Audit(Walk):
 
     def check(self, script: Script) -> Report | None:
         """What it does; None if it cannot be applied."""
-        if any(self.filler.fill(self.observer).values()):
-            self.facts = None  # sequences have come further
+        self.filler.fill(self.observer)
         try:
             report = self._run(script, self.filler.problems)
             self.filler.checked(script, report.without_rows)

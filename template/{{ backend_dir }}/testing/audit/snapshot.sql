@@ -25,8 +25,8 @@ WITH ours AS (
 ), col AS MATERIALIZED (
     SELECT attname, attnum, attnotnull, attidentity, attgenerated, attcollation, attacl, relkind, is_table,
            relation.id AS of, alike, called, atttypid,
-           EXISTS (SELECT FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE refobjid = attrelid
-               AND refobjsubid = attnum AND pg_sequence_last_value(seqrelid) IS NOT NULL) AS numbered,
+           (SELECT max(seqrelid) FROM pg_depend JOIN pg_sequence ON seqrelid = objid
+            WHERE refobjid = attrelid AND refobjsubid = attnum) AS sequence,
            format_type(atttypid, atttypmod) AS exact_type,
            relation.id || '.' || attnum AS id, ARRAY[attname::text, name] AS names, file,
            name || '.' || attname AS what,
@@ -158,7 +158,9 @@ FROM col, LATERAL (VALUES
     (attcollation <> 0, coalesce(silent, 'changes-type'), false, ARRAY[id || ' collation ' || attcollation], '{}', ARRAY[id], what),
     (attgenerated <> '', 'requires-value', false, ARRAY[id || ' computed'], '{}', ARRAY[id], what),
     (given, '', false, ARRAY[id || ' given'], '{}', '{}', ''),
-    (numbered, 'rejects-rows', false, ARRAY[id || ' numbered'], '{}', ARRAY[id || ' given'], what || ', whose sequence starts again'),
+    (pg_sequence_last_value(sequence) IS NOT NULL, '', false, ARRAY[id || ' numbered'], '{}', '{}', ''),
+    (sequence IS NOT NULL, 'rejects-rows', false, ARRAY[id || ' sequence ' || sequence], ARRAY[id || ' numbered'],
+     ARRAY[id || ' given'], what || ', whose sequence starts again'),
     (is_table AND attnotnull, 'loosens', false, ARRAY[id || ' not null'], '{}', ARRAY[id], 'NOT NULL of ' || what),
     (is_table AND attnotnull, 'rejects-rows', true, ARRAY[id || ' not null'],
      ARRAY[format('%s CHECK ((%I IS NOT NULL))', of, attname)], ARRAY[id], 'NOT NULL of ' || what),
