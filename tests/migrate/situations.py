@@ -416,6 +416,7 @@ SITUATIONS = [
     _settings("POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB not set", **dict.fromkeys(FIVE, "")),
     _settings("POSTGRES_PORT: ", POSTGRES_PORT=PASSWORD),
     _settings("DATABASE_URL is not of the form", DATABASE_URL=f"me:{PASSWORD}@localhost/shop"),
+    _settings("not UTF-8", POSTGRES_HOST="127.0.0.1", POSTGRES_PASSWORD="x\udcff"),
     _settings("_FILE cannot be", POSTGRES_PASSWORD_FILE="/no/such", POSTGRES_PASSWORD=""),
     _settings("MIGRATION_LOCK_WAIT: ", POSTGRES_HOST="127.0.0.1", MIGRATION_LOCK_WAIT="x"),
     Situation(
@@ -845,8 +846,16 @@ SITUATIONS = [
     ),
     # 9, 10: a revision fails
     _loses("op.get_bind().rollback()", "_wrong_.* rolled back its transaction"),
+    _loses("op.execute('SELECT 1; ROLLBACK')", "_wrong_.* rolled back its transaction"),
     _loses("op.execute('rollback')", "_wrong_.* rolled back its transaction"),
     _loses("op.get_bind().close()", "_wrong_.* closed its connection"),
+    *(
+        _loses(
+            f"driver = op.get_bind().connection.driver_connection\n{way}", "_wrong_.* rolled back"
+        )
+        for way in ("driver.rollback()", "driver.cursor().execute('ROLLBACK')", "driver.close()")
+    ),
+    _loses("op.get_bind().detach()", "_wrong_.* closed its connection"),
     _loses(
         "try:\n    op.execute('SELEC')\nexcept Exception:\n    op.get_bind().rollback()",
         "_wrong_.* rolled back its transaction",

@@ -18,6 +18,9 @@ SEEN = """
         "SELECT current_user || session_user",
         "SELECT coalesce(to_regclass('hidden')::text, 'no such table')",
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
+        "SELECT count(*) FROM pg_prepared_statements",
+        "SELECT count(*) FROM pg_cursors WHERE is_holdable",
+        "SELECT count(*) FROM pg_listening_channels()",
     ):
         print("seen:", bind.exec_driver_sql(query).scalar())
     """
@@ -39,6 +42,7 @@ IN_A_TRANSACTION = {
     "isolation": "SET default_transaction_isolation = 'serializable'",
     "a temporary table": "CREATE TEMPORARY TABLE hidden ()",
     "datestyle": "SET datestyle = 'SQL, DMY'",
+    "what is prepared": "PREPARE p AS SELECT 1; DECLARE c CURSOR WITH HOLD FOR SELECT 1; LISTEN x",
 }
 BLOCK = "with op.get_context().autocommit_block():\n    op.execute('SELECT 1')"
 RELEASES = ["SELECT pg_advisory_unlock_all()", "DISCARD ALL"]
@@ -60,6 +64,18 @@ def test_what_a_revision_sets_ends_with_it(service: Service, statement: str, blo
     assert seen[: len(seen) // 2] == seen[len(seen) // 2 :], done
     assert service.version() == ["second"]
     assert service.sql("SELECT to_regclass('public.made')::text") == [("made",)]
+
+
+@pytest.mark.parametrize("sets", ["autocommit = True", "isolation_level = 3"])
+def test_what_a_revision_sets_in_the_driver_ends_with_it(service: Service, sets: str) -> None:
+    """Half of a revision that fails would stay."""
+    driver = "op.get_bind().connection.driver_connection"
+    service.add("sets", f"{driver}.commit()\n{driver}.{sets}")
+    show = "op.get_bind().exec_driver_sql('SHOW transaction_isolation').scalar()"
+    service.add("fails", f"op.execute('CREATE TABLE half ()')\nraise ValueError({show})")
+    done = service.migrate()
+    assert "ValueError: read committed" in sentence(done)[0]
+    assert service.sql("SELECT to_regclass('half')") == [(None,)]
 
 
 def test_what_a_failed_attempt_set_does_not_act_on_the_next(service: Service) -> None:

@@ -1,11 +1,15 @@
 """A migration's connection: retries while the server starts, fails fast where that cannot help."""
 
 import os
+import re
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import psycopg2.extensions
 from psycopg2 import errors
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -26,7 +30,44 @@ SERVER = USER_TIMEOUT | {f"tcp_{name}": value for name, value in KEEPALIVE.items
 SERVER |= dict.fromkeys(
     ["statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"], 0
 )
+_ROLLBACK = re.compile(r"\s*(ROLLBACK|ABORT)\b(?!.*\b(TO|PREPARED)\b)", re.IGNORECASE)
 SETTINGS = "settings"  # in `connection.info`: the statements that give a session what we need
+
+
+class Driver(psycopg2.extensions.connection):
+    """A connection whose revision may not roll back, in whatever way: what it did would be lost."""
+
+    revision, is_lost = "", False  # the file of the one that runs, and whether it rolled back
+
+    def begin(self, revision: str) -> None:
+        """Also forget what the one before it has set, and the server does not know."""
+        self.revision, self.is_lost, self.cursor_factory = revision, False, _Cursor
+        if self.info.transaction_status == TRANSACTION_STATUS_IDLE:
+            self.autocommit = False
+            self.isolation_level = self.readonly = self.deferrable = None
+
+    def rollback(self) -> None:
+        if self.info.transaction_status != TRANSACTION_STATUS_IDLE:
+            self.refuse()
+        super().rollback()
+
+    def refuse(self) -> None:
+        self.is_lost = True
+        if (
+            self.revision and not sys.exception()
+        ):  # else that is told of: a session's flush may fail
+            raise MigrationError(problem("migrate", "ended-transaction", file=self.revision))
+
+
+class _Cursor(psycopg2.extensions.cursor):
+    def execute(self, query: Any, parameters: Any = None) -> None:
+        assert isinstance(self.connection, Driver)
+        if self.connection.is_lost or _ROLLBACK.match(str(query)):
+            self.connection.refuse()
+        super().execute(query, parameters)
+        is_over = self.connection.info.transaction_status == TRANSACTION_STATUS_IDLE
+        if is_over and self.statusmessage == "ROLLBACK":  # at its end
+            self.connection.refuse()
 
 
 @contextmanager
@@ -42,6 +83,7 @@ def connect(url: URL, wait: float) -> Generator[Connection]:
     arguments |= KEEPALIVE | USER_TIMEOUT
     arguments |= {name: value for name, value in url.query.items() if name in arguments}
     arguments["options"] = f"{ours} {given}".strip()  # the last one counts
+    arguments["connection_factory"] = Driver
     engine = create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
     event.listen(engine, "connect", _settle, insert=True)  # before SQLAlchemy's own queries
     with _first_answer(engine, wait) as connection:

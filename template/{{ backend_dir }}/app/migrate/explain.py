@@ -40,12 +40,13 @@ def explain(error: BaseException) -> Problem | None:
 
     Known are psycopg2's, asyncpg's, SQLAlchemy's, Alembic's, pydantic's and those of an import.
     """
-    while (
-        isinstance(error, exc.PendingRollbackError | exc.ResourceClosedError) and error.__context__
-    ):
-        error = error.__context__  # the first error: leaving Alembic's blocks raised this one
-    if isinstance(error, MigrationError):
-        return error.problem
+    after_another = exc.PendingRollbackError | exc.ResourceClosedError
+    first: BaseException | None = error
+    while first:  # leaving Alembic's blocks may raise others
+        if isinstance(first, MigrationError):
+            return first.problem
+        error = first if isinstance(error, after_another) else error
+        first = first.__context__
     kinds = (_of_settings, _of_import, _of_alembic, _of_driver, _of_code)
     return next(filter(None, (kind(error) for kind in kinds)), None)
 
@@ -79,6 +80,8 @@ def _of_settings(error: BaseException) -> Problem | None:
     if file := PARSERS.get(type(error).__module__) or next(iter(files), None):
         said = repr(error) if isinstance(error, KeyError) else error
         return problem("settings", "file", file=file, error=said)
+    if isinstance(error, UnicodeEncodeError):  # psycopg2's, of a variable of the environment
+        return problem("settings", "invalid", details=f"a value that is not UTF-8: {error}")
     if isinstance(error, OSError | UnicodeError) and "dotenv" in used:
         return problem("settings", "unreadable", error=error)
     return None
@@ -195,7 +198,7 @@ def _of_code(error: BaseException) -> Problem | None:
         if place := _place(error, BACKEND / code):
             # The driver formats the text of a statement: there, a % is a parameter's.
             frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-            tag = "% " if frames[-1].startswith("do_execute") else ""
+            tag = "% " if any(name.startswith("do_execute") for name in frames[-2:]) else ""
             return find("code", [f"{type(error).__name__}: {error} in {place}"], tag)
     migrate = BACKEND / "app" / "migrate"
     if any(_place(error, migrate / f"{it}.py") for it in ("autogenerate", "comparison", "trial")):

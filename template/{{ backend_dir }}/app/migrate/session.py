@@ -5,7 +5,6 @@ limit; `SET search_path` would put its tables elsewhere, and only if one run app
 """
 
 import re
-import sys
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -20,7 +19,6 @@ from app.migrate.connect import SETTINGS
 from app.migrate.errors import MigrationError, problem
 from app.migrate.queries import SQL
 
-_ROLLBACK = re.compile(r"\s*(ROLLBACK|ABORT)\b(?!.*\b(TO|PREPARED)\b)", re.IGNORECASE)
 Steps = Callable[[Any, MigrationContext], Iterable[MigrationStep]]
 
 # These let readers and writers pass while they wait, and a timeout would leave an invalid index.
@@ -52,42 +50,31 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
     """The steps of this command (`fn`), each in a clean session that holds the migration lock."""
     steps: Steps = context.context_opts["fn"]
 
-    running, is_lost = "", False  # the file of the revision that runs, and whether it rolled back
-
-    def refuse_rollback(*_: Any) -> None:
-        nonlocal is_lost
-        is_lost = True
-        if running and not sys.exception():  # else that is told of: a session's flush may fail
-            raise MigrationError(problem("migrate", "ended-transaction", file=running))
-
-    @event.listens_for(connection, "before_cursor_execute")
-    def look(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if is_lost or _ROLLBACK.match(statement):
-            refuse_rollback()
-
-    event.listen(connection, "rollback", refuse_rollback)
-
     def then_clean(step: RevisionStep, migration: MigrationContext) -> Callable[..., None]:
         function = step.migration_fn
 
         @wraps(function)  # Alembic logs its name
         def run(**arguments: Any) -> None:
-            nonlocal running, is_lost
-            running = file = Path(step.revision.path).name
-            is_lost = False
+            driver: Any = connection.connection.driver_connection
+            driver.begin(file := Path(step.revision.path).name)
             try:
                 result = function(**arguments)
                 if isinstance(result, Coroutine | Generator):
                     raise TypeError("a function that is async or has a yield does not run")
-                if is_lost or connection.closed:
-                    refuse_rollback()
             except TypeError as error:
                 if error.__traceback__ and error.__traceback__.tb_next:
                     raise  # of what the function does
                 wrong = problem("revisions", "unreadable", file=file, error=error)
                 raise MigrationError(wrong) from error
             finally:
-                running = ""
+                driver.revision = ""
+            is_open = not (connection.closed or connection.invalidated or driver.closed)
+            if (
+                driver.is_lost
+                or not is_open
+                or connection.connection.driver_connection is not driver
+            ):
+                raise MigrationError(problem("migrate", "ended-transaction", file=file))
             _begin_again(connection, migration, file)
             _clean(connection)  # before Alembic updates its table: in another role it might not
 
@@ -124,7 +111,8 @@ def _begin_again(connection: Connection, migration: MigrationContext, file: str)
 
 def _clean(connection: Connection) -> None:
     """Reset all that the session has set, or raise MigrationError where it has lost its lock."""
-    reset = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP"
+    reset = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP; CLOSE ALL"
+    reset += "; DEALLOCATE ALL; UNLISTEN *"
     has_lock = f"SELECT pg_backend_pid() IN ({SQL['lock_holder']})"
     statements = f"{reset}; {connection.info[SETTINGS]}; {has_lock}"
     if not connection.exec_driver_sql(statements).scalar():
