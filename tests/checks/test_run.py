@@ -110,6 +110,21 @@ def test_settings_read_at_import_are_those_of_the_tests(
     assert code == 0, output
 
 
+def test_what_libpq_reads_from_the_environment_is_not_the_developers(
+    render: Render, developers: URL
+) -> None:
+    project = render()
+    asks = "import psycopg2\n\n\ndef test_it(database):\n    connection = psycopg2.connect('')\n"
+    asks += "    connection.cursor().execute('CREATE TABLE orders ()')\n    connection.close()\n"
+    (project.backend / "tests" / "test_libpq.py").write_text(asks)
+    values = {"HOST": developers.host, "PORT": str(developers.port), "USER": developers.username}
+    values |= {"PASSWORD": developers.password, "DATABASE": "developers", "SERVICE": "nowhere"}
+    variables = {f"PG{name}": str(value) for name, value in values.items()}
+    words = ["tests/test_libpq.py", "tests/test_database.py"]
+    code, output = suite(project, *words, TEST_DATABASE_URL=text(developers), **variables)
+    assert code == 0, output
+
+
 OVERLAPS = """
 from sqlalchemy import text
 
