@@ -310,6 +310,11 @@ def test_alembic_runs_where_something_changed(
         {"MIGRATION_DATABASE_URL": "postgresql://u:p@127.0.0.1:1/nowhere"},
         {"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/nowhere"},
         {"POSTGRES_PASSWORD_FILE": "/nowhere"},
+        {"POOL_SIZE": "0"},
+        {"pool_size": "0"},
+        {"STATEMENT_TIMEOUT": "-1"},
+        {"STATEMENT_TIMEOUT": "inf"},
+        {"PGSERVICE": "nowhere"},
     ],
     ids=str,
 )
@@ -701,6 +706,7 @@ def test_the_settings_and_the_fast_path_mean_the_same_database(service: Service)
             "MIGRATION_DATABASE_URL": urls,
             "MIGRATION_LOCK_WAIT": ["1", "soon", "-1", "0.5", "1e3", "300"],
             "MIGRATION_CONNECT_WAIT": ["0", "nan", "inf", "x"],
+            "POOL_SIZE": ["0", "5", "x"], "STATEMENT_TIMEOUT": ["0", "2.5", "-1", "inf", "9999999"],
             "postgres_db": ["other"], "Database_Url": ["postgresql://x:y@z/w"],
         }
         base = {"POSTGRES_USER": "u", "POSTGRES_PASSWORD": "p", "POSTGRES_DB": "d"}

@@ -317,6 +317,8 @@ def test_a_url_of_any_host_fits_both_drivers(
         ({**FIVE, "POSTGRES_PORT": "65536"}, "POSTGRES_PORT: "),
         ({**FIVE, "POSTGRES_PORT": "abc"}, "POSTGRES_PORT: "),
         ({**FIVE, "ENVIRONMENT": "staging"}, "ENVIRONMENT: "),
+        ({**FIVE, "STATEMENT_TIMEOUT": "inf"}, "STATEMENT_TIMEOUT: "),
+        ({**FIVE, "STATEMENT_TIMEOUT": "0.0004"}, "STATEMENT_TIMEOUT: "),  # 0 is without limit
         ({"DATABASE_URL": "hidden"}, "DATABASE_URL is not of the form"),
         ({"DATABASE_URL": "postgresql://u:hidden@h"}, "DATABASE_URL is not of the form"),
         ({"DATABASE_URL": "postgresql://u:hidden@h:port/d"}, "DATABASE_URL is not of the form"),

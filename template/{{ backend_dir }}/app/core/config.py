@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     # The application's connections: how many a process keeps, and for how many seconds one of
     # their statements may run (0: without limit).
     pool_size: int = Field(default=5, ge=1)
-    statement_timeout: float = Field(default=0, ge=0)
+    statement_timeout: float = Field(default=0, ge=0, le=2_147_483, multiple_of=0.001)
 
     # Your own fields below this line.
 

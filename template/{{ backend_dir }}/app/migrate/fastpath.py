@@ -28,7 +28,7 @@ SECRETS = "/run/secrets"  # as in app/core/config.py
 # SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs.
 SHIPPED = {
     "alembic/env.py": "5350baa19d66576007c097e0e50fa65ce89b6c2d37beae5bd467159c99ce1ea7",
-    "app/core/config.py": "b438eef43cbee0666a275f7435b114805031625bde37d57871ec291f683397fe",
+    "app/core/config.py": "e00de54e69454d8e9cfca571b03e942e17a1c636fe18dec374725c5ccf5964ff",
     "app/core/urls.toml": "bc0635a26b8bcd5eaa82955a9007dd3c50e398a6c942b0f46ae7b84879781a58",
     "app/core/urls.py": "06f8289e0070a56fe2cb697687ed2793c6396ee80905d339c3bc8c58aab1c9e2",
 }
@@ -189,7 +189,11 @@ def _read(path: str) -> bytes:
 
 _FIVE = {name: name.upper() for name in ("host", "port", "user", "password")} | {"dbname": "DB"}
 _DEFAULTS = {"ENVIRONMENT": "development", "POSTGRES_HOST": "localhost", "POSTGRES_PORT": "5432"}
-_OURS = re.compile(r"ENVIRONMENT|DATABASE_URL|(POSTGRES|MIGRATION)_\w+", re.ASCII | re.IGNORECASE)
+_OURS = re.compile(
+    r"ENVIRONMENT|DATABASE_URL|(POSTGRES|MIGRATION)_\w+|POOL_SIZE|STATEMENT_TIMEOUT",
+    re.ASCII | re.IGNORECASE,
+)
+_NUMBERS = re.compile("(MIGRATION|POOL|STATEMENT)_(?!DATABASE_URL$)")
 # The settings refuse some of these.
 _OF_LIBPQ = re.compile("PG(?!HOST|PORT|USER|PASSWORD|DATABASE|OPTIONS)[A-Z]")
 # Every reader of such a URL finds the same in it.
@@ -211,8 +215,8 @@ def read_settings() -> "dict[str, Any]":
     _sure(not any(map(_OF_LIBPQ.match, os.environ)))
     values = _DEFAULTS | _values()
     for name, value in values.items():
-        is_wait = re.match("MIGRATION_(?!DATABASE_URL$)", name)
-        _sure(name.isupper() and (not is_wait or re.fullmatch("[0-9]{1,6}", value)))
+        is_number = re.fullmatch("[0-9]{1,6}", value) and (name != "POOL_SIZE" or int(value))
+        _sure(name.isupper() and (is_number or not _NUMBERS.match(name)))
     port, url = values["POSTGRES_PORT"], values.get("DATABASE_URL")
     _sure(re.fullmatch("[1-9][0-9]{0,4}", port) and int(port) < 65536)
     if "POSTGRES_PASSWORD" not in values and (file := values.get("POSTGRES_PASSWORD_FILE")):
