@@ -47,15 +47,15 @@ class Driver(psycopg2.extensions.connection):
             self.isolation_level = self.readonly = self.deferrable = None
 
     def rollback(self) -> None:
+        """Refuse it."""
         if self.info.transaction_status != TRANSACTION_STATUS_IDLE:
             self.refuse()
         super().rollback()
 
     def refuse(self) -> None:
+        """Raise MigrationError, unless an error is on its way, such as one of a session's flush."""
         self.is_lost = True
-        if (
-            self.revision and not sys.exception()
-        ):  # else that is told of: a session's flush may fail
+        if self.revision and not sys.exception():
             raise MigrationError(problem("migrate", "ended-transaction", file=self.revision))
 
 

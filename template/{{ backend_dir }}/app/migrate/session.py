@@ -68,12 +68,8 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
                 raise MigrationError(wrong) from error
             finally:
                 driver.revision = ""
-            is_open = not (connection.closed or connection.invalidated or driver.closed)
-            if (
-                driver.is_lost
-                or not is_open
-                or connection.connection.driver_connection is not driver
-            ):
+            is_lost = driver.is_lost or driver.closed or connection.closed or connection.invalidated
+            if is_lost or connection.connection.driver_connection is not driver:
                 raise MigrationError(problem("migrate", "ended-transaction", file=file))
             _begin_again(connection, migration, file)
             _clean(connection)  # before Alembic updates its table: in another role it might not
