@@ -4,6 +4,13 @@
 -- then its table's. It is a hazard if all its ids are gone (`is_new`: if none was there before), and
 -- none of `or_by` is there. That counts only where all stays that it is `within`: a column that goes
 -- with its table is no news. Without a hazard, a row says only that something is there.
+CREATE OR REPLACE FUNCTION pg_temp.has_begun(sequence regclass) RETURNS boolean LANGUAGE plpgsql STRICT AS $$
+DECLARE has boolean;
+BEGIN  -- its own row alone says so
+    EXECUTE format('SELECT is_called OR last_value <> seqstart FROM %s, pg_sequence WHERE seqrelid = $1', sequence)
+        INTO has USING sequence;
+    RETURN has;
+END $$;
 WITH ours AS (
     SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
 ), member AS (
@@ -158,8 +165,8 @@ FROM col, LATERAL (VALUES
     (attcollation <> 0, coalesce(silent, 'changes-type'), false, ARRAY[id || ' collation ' || attcollation], '{}', ARRAY[id], what),
     (attgenerated <> '', 'requires-value', false, ARRAY[id || ' computed'], '{}', ARRAY[id], what),
     (given, '', false, ARRAY[id || ' given'], '{}', '{}', ''),
-    (pg_sequence_last_value(sequence) IS NOT NULL, '', false, ARRAY[id || ' numbered'], '{}', '{}', ''),
-    (sequence IS NOT NULL, 'rejects-rows', false, ARRAY[id || ' sequence ' || sequence], ARRAY[id || ' numbered'],
+    (pg_temp.has_begun(sequence), '', false, ARRAY[id || ' numbered'], '{}', '{}', ''),
+    (sequence IS NOT NULL, 'rejects-rows', false, ARRAY[id || ' sequence ' || pg_relation_filenode(sequence)], ARRAY[id || ' numbered'],
      ARRAY[id || ' given'], what || ', whose sequence starts again'),
     (is_table AND attnotnull, 'loosens', false, ARRAY[id || ' not null'], '{}', ARRAY[id], 'NOT NULL of ' || what),
     (is_table AND attnotnull, 'rejects-rows', true, ARRAY[id || ' not null'],
