@@ -497,9 +497,10 @@ def test_its_query_counts_for_both_drivers(render: Render, own_server: URL) -> N
         "user": str(own_server.username),
         "password": str(own_server.password),
         "dbname": "postgres",
-        "sslmode": "prefer",
+        "ssl": "prefer",
         "application_name": "mine",
         "options": "-c work_mem=5MB",
+        "prepared_statement_cache_size": "0",
     }
     nowhere = URL.create("postgresql", query=query)
     words = ["tests/test_where.py", "tests/test_database.py", "tests/test_migrations.py"]

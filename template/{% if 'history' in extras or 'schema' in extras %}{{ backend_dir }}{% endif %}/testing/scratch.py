@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import URL, make_url
 
 from app.core.config import get_settings
+from app.core.urls import for_driver
 from app.migrate.explain import explain
 from testing.databases import execute, temporary_database
 from testing.revisions import OneProblem
@@ -69,7 +70,7 @@ def dump(url: URL, *options: str) -> str:
     """A database as SQL, whoever runs it and on whatever version; `options` are pg_dump's."""
     options += ("--encoding=UTF8", "--no-subscriptions")
     options += ("--exclude-table=alembic_version", "--exclude-table=alembic_history")
-    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    dsn = for_driver(url, "postgresql").render_as_string(hide_password=False)
     command = [str(find_binaries() / "pg_dump"), *options, "--dbname", dsn]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if done.returncode:

@@ -106,7 +106,7 @@ class Alembic:
         self.output = io.StringIO()
         self.config = Config(BACKEND / "alembic.ini", stdout=self.output, output_buffer=self.output)
         if url is not None:
-            self.config.attributes["url"] = url.set(drivername="postgresql+psycopg2")
+            self.config.attributes["url"] = for_driver(url, "postgresql+psycopg2")
 
     def __call__(self, name: str, *arguments: str, **options: Any) -> str:
         """Run `alembic <name> <arguments>`; returns what it printed."""

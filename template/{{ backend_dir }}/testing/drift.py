@@ -16,6 +16,7 @@ from sqlalchemy.schema import CreateSchema
 
 from app.core.database import Base
 from app.core.naming import NAMING_CONVENTION
+from app.core.urls import for_driver
 from app.migrate.autogenerate import include_name, include_object
 from app.migrate.comparison import tables_of
 from app.migrate.errors import MIGRATE
@@ -92,7 +93,7 @@ def make_tables_of_models(url: URL, metadata: MetaData, old_tables: set[str]) ->
 
     On a copy, because they may need what revisions made: an extension, a function in a default.
     """
-    engine = create_engine(url.set(drivername="postgresql+psycopg2"), poolclass=NullPool)
+    engine = create_engine(for_driver(url, "postgresql+psycopg2"), poolclass=NullPool)
     prepare = engine.dialect.identifier_preparer
     models = tables_of(metadata)
     names = {prepare.format_table(table) for table in models} | old_tables

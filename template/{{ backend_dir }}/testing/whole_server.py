@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -19,17 +20,8 @@ from sqlalchemy import Engine, event
 
 BACKEND = Path(__file__).resolve().parents[1]
 _VERSIONS = str(BACKEND / "alembic" / "versions") + os.sep
-# At the beginning of a statement, or anywhere in a DO block.
-_PATTERN = re.compile(
-    r"""(^|;|^\s*do\b.*\b) \s* (
-        (create|drop) \s+ (role|group|user (?! \s+ mapping)|database|tablespace|subscription)
-        | alter \s+ (system|tablespace|subscription|group)
-        | alter \s+ (role|user (?! \s+ mapping)) \s+ (?! \S+ \s+ in \s+ database)
-        | (drop|reassign) \s+ owned \s+ by
-        | (grant|revoke) \s+ ((?! \b(on|option)\b ) [\w",\s])+ \s (to|from)  # of roles
-    )\b""",
-    re.IGNORECASE | re.VERBOSE | re.DOTALL,
-)
+_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+_PATTERN = re.compile(_DATA["pattern"], re.IGNORECASE | re.VERBOSE | re.DOTALL)
 _EXISTS = "42710"  # a SQLSTATE
 _BODY = re.compile(r"\s*create\b[^;]*?\b(function|procedure)\b", re.IGNORECASE)
 notes: list[str] = []  # what was not run, and where
