@@ -148,7 +148,7 @@ FROM relation, LATERAL (VALUES
 UNION ALL
 SELECT 'restricts', false, ARRAY[concat_ws(' ', of, grantee, privilege_type)], '{}', ARRAY[of], ARRAY[name],
        'privileges on ' || name
-FROM (SELECT CASE WHEN silent IS NULL THEN called ELSE id END, name, relacl FROM relation UNION ALL SELECT id, what, attacl FROM col
+FROM (SELECT CASE relkind WHEN 'S' THEN id ELSE called END, name, relacl FROM relation UNION ALL SELECT id, what, attacl FROM col
       UNION ALL SELECT alike, name, acl FROM named) AS it (of, name, acl), aclexplode(acl)
 UNION ALL
 SELECT hazard, is_new, ids, or_by, within, names, fact.what
