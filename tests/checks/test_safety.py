@@ -46,7 +46,8 @@ BEGIN
     LOOP
         BEGIN
             EXECUTE command;
-        EXCEPTION WHEN undefined_table OR undefined_object OR undefined_function OR syntax_error THEN
+        EXCEPTION WHEN undefined_table OR undefined_object OR undefined_function
+                OR syntax_error THEN
             NULL; -- with another one
         END;
     END LOOP;
