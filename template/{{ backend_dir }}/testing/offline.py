@@ -148,8 +148,9 @@ def print_sql(some: list[Script]) -> Printed:
         steps.config.output_buffer = cast("TextIO", buffer)
         for name, order in (UP, DOWN):
             for script in some[::order]:
-                run = partial(attempt, getattr(script.module, name), errors)
-                with patch.object(script.module, name, update_wrapper(run, run.args[0])):
+                function = getattr(script.module, name, attempt)  # without downgrade(), this fails
+                run = update_wrapper(partial(attempt, function, errors), function)
+                with patch.object(script.module, name, run, create=True):
                     steps.run(name, script)
                 printed[name, script.revision] = errors.pop() if errors else [*statements]
                 statements.clear()
