@@ -207,7 +207,8 @@ FROM con, LATERAL (VALUES
      ARRAY[id, alike], same, of || columns || CASE contype WHEN 'f' THEN ARRAY['relation ' || confrelid] ELSE '{}' END,
      what),
     (contype NOT IN ('p', 'u', 't') AND def !~ ' NOT ENFORCED',
-     'rejects-rows', true, ARRAY[rule], same || was_within, of || columns, what)
+     -- By itself too: what it refers to may get another name.
+     'rejects-rows', true, ARRAY[rule, id || ' rule'], same || was_within, of || columns, what)
 ) AS fact (holds, hazard, is_new, ids, or_by, within, what) WHERE holds
 UNION ALL
 SELECT hazard, is_new, ids, or_by, within, ARRAY[name], what
@@ -215,7 +216,7 @@ FROM index, LATERAL (VALUES
     (true, CASE WHEN NOT indisunique AND indnkeyatts > 3 THEN 'wide-index' ELSE '' END, true, ARRAY[id],
      '{}'::text[], ARRAY[table_id], name),
     -- What a unique key has among its columns is unique.
-    (indisunique, 'rejects-rows', true, ARRAY[alike],
+    (indisunique, 'rejects-rows', true, ARRAY[alike, id || ' rule'],
      ARRAY(SELECT o.alike FROM index o WHERE o.table_id = index.table_id AND o.indisunique AND o.indimmediate
            AND o.columns <@ index.columns[:index.indnkeyatts] AND o.indpred IS NULL AND o.indexprs IS NULL), table_id || array_remove(columns, table_id || '.0'), name),
     (indisunique, 'drops', false, ARRAY[id, concat(alike, indimmediate)], '{}', table_id || columns, name || ' (ON CONFLICT needs it)'),
