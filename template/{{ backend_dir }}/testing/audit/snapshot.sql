@@ -33,7 +33,7 @@ WITH ours AS (
     SELECT attname, attnum, attnotnull, attidentity, attgenerated, attcollation, attacl, relkind, is_table,
            relation.id AS of, alike, called, atttypid,
            (SELECT max(seqrelid) FROM pg_depend JOIN pg_sequence ON seqrelid = objid
-            WHERE refobjid = attrelid AND refobjsubid = attnum) AS sequence,
+            WHERE refclassid = 'pg_class'::regclass AND refobjid = attrelid AND refobjsubid = attnum) AS sequence,
            format_type(atttypid, atttypmod) AS exact_type,
            relation.id || '.' || attnum AS id, ARRAY[attname::text, name] AS names, file,
            name || '.' || attname AS what,
