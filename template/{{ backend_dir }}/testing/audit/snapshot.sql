@@ -217,8 +217,9 @@ FROM index, LATERAL (VALUES
      '{}'::text[], ARRAY[table_id], name),
     -- What a unique key has among its columns is unique.
     (indisunique, 'rejects-rows', true, ARRAY[alike, id || ' rule'],
-     ARRAY(SELECT o.alike FROM index o WHERE o.table_id = index.table_id AND o.indisunique AND o.indimmediate
-           AND o.columns <@ index.columns[:index.indnkeyatts] AND o.indpred IS NULL AND o.indexprs IS NULL), table_id || array_remove(columns, table_id || '.0'), name),
+     CASE WHEN indisunique THEN ARRAY(
+         SELECT o.alike FROM index o WHERE o.table_id = index.table_id AND o.indisunique AND o.indimmediate
+         AND o.columns <@ index.columns[:index.indnkeyatts] AND o.indpred IS NULL AND o.indexprs IS NULL) END, table_id || array_remove(columns, table_id || '.0'), name),
     (indisunique, 'drops', false, ARRAY[id, concat(alike, indimmediate)], '{}', table_id || columns, name || ' (ON CONFLICT needs it)'),
     -- To take another's place is what a new index does.
     (true, coalesce(silent, 'renames'), false, ARRAY[id || ' ' || own],
