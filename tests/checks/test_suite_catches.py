@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -411,6 +412,28 @@ def test_offline_differences_are_caught_and_named(render: Render, server: URL) -
     found = reports(output)
     assert found.keys() == {name for name, case in cases.items() if case.expect}
     score({name: case for name, case in cases.items() if case.expect}, found)
+
+
+def test_one_failing_downgrade_has_few_looked_at_alone(render: Render, own_server: URL) -> None:
+    """In counts, which a busy machine does not change: the schema is read twice a look, in both."""
+    project, last = render(), "baseline"
+    for number in range(40):
+        down = "SELECT 1/0" if number == 30 else f"DROP TABLE t{number}"
+        name = f"r{number:02}"
+        write_revision(
+            project.backend, name, last, f"CREATE TABLE t{number} (i int)", down, number=number
+        )
+        last = name
+    [[folder]] = execute(own_server, "SHOW data_directory")
+    log = Path(folder).with_name("server.log")
+    before = log.stat().st_size
+    logged = own_server.update_query_dict({"options": "-c log_statement=all"})
+    code, output = suite(project, logged, "testing/offline.py")
+    assert code == 0, output  # that it fails is another test's to say
+    with log.open(encoding="utf-8") as lines:
+        lines.seek(before)
+        reads = lines.read().count("EXECUTE catalog")
+    assert 4 <= reads <= 60
 
 
 def test_what_is_released_is_applied_and_judged_by_none(render: Render, server: URL) -> None:

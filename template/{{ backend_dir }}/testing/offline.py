@@ -66,24 +66,26 @@ class Pair(Walk):
         self.is_new = True
 
     def look(self, some: list[Script]) -> None:
-        """See what is wrong with revisions that follow: with all at once, or else with each."""
-        said, failed = None, None
-        try:
-            said = self.compare(some)
-        except Exception as error:
-            failed = error
-        if said != "" and not (self.is_new and len(some) == 1):
-            # What was reverted before, or one of them alone, may be why.
-            parts = [[script] for script in some] if self.is_new else [some]
-            self.start_again()
-            for part in parts:
-                self.look(part)
-        elif failed:
-            self.fail(some[0], failed)
-        else:
-            self.found |= {some[0].revision: said} if said else {}
-            self.passed += some
-            if some[-1] is not unreleased()[-1] and (said != "" or not self.go_up_again(some)):
+        """See what is wrong with revisions that follow: with all at once, or with ever fewer."""
+        size = len(some)
+        while part := some[:size]:
+            said, failed = None, None
+            try:
+                said = self.compare(part)
+            except Exception as error:
+                failed = error
+            if said != "" and not (self.is_new and len(part) == 1):
+                # What was reverted before, or one of them alone, may be why.
+                size = max(len(part) // 4, 1) if self.is_new else size
+                self.start_again()
+                continue
+            some, size = some[size:], size * 2 if said == "" else 1
+            if failed:
+                self.fail(part[0], failed)
+                continue
+            self.found |= {part[0].revision: said} if said else {}
+            self.passed += part
+            if part[-1] is not unreleased()[-1] and (said != "" or not self.go_up_again(part)):
                 self.start_again()
 
     def compare(self, some: list[Script]) -> str | None:
