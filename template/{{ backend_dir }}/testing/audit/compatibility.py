@@ -13,25 +13,25 @@ from testing.audit.messages import MESSAGES, Report
 from testing.audit.statements import Statement, mentions, says
 from testing.revisions import where
 
-_SNAPSHOT = Path(__file__).with_name("snapshot.sql").read_text("utf-8")
+SNAPSHOT = Path(__file__).with_name("snapshot.sql").read_text("utf-8")
 
 
 class Fact(NamedTuple):
-    """A row of snapshot.sql, which says what these are."""
+    """A row of snapshot.sql, which says what these are; a list is a text, see `_parts`."""
 
     hazard: str
     is_new: bool
-    ids: list[str]
-    or_by: list[str] | None
-    within: list[str]
-    names: list[str]
+    ids: str
+    or_by: str | None
+    within: str
+    names: str
     what: str
 
 
 def snapshot(connection: Connection) -> list[Fact]:
-    """What code can rely on in a database."""
+    """What code can rely on in a database, once SNAPSHOT has prepared its connection."""
     with connection.cursor() as cursor:
-        cursor.execute(_SNAPSHOT)
+        cursor.execute("EXECUTE facts")
         return [Fact(*row) for row in cursor]
 
 
@@ -45,12 +45,21 @@ def compare(
 
 
 def _hazards(before: list[Fact], after: list[Fact]) -> Iterator[Fact]:
-    was, now = ({name for fact in facts for name in fact.ids} for facts in (before, after))
+    both = {*before} & {*after}
+    was, now = ({*_parts("\x1f".join(fact.ids for fact in it))} for it in (before, after))
     for facts, others, is_new in ((before, now, False), (after, was, True)):
         for fact in facts:
-            counts = fact.hazard and fact.is_new == is_new and others.issuperset(fact.within)
-            if counts and others.isdisjoint([*fact.ids, *(fact.or_by or ())]):
+            counts = fact.hazard and fact.is_new == is_new and fact not in both
+            if (
+                counts
+                and others.issuperset(_parts(fact.within))
+                and others.isdisjoint([*_parts(fact.ids), *_parts(fact.or_by)])
+            ):
                 yield fact
+
+
+def _parts(text: str | None) -> list[str]:
+    return text.split("\x1f") if text else []
 
 
 def _origin(fact: Fact, statements: list[Statement]) -> Statement | None:
@@ -58,7 +67,8 @@ def _origin(fact: Fact, statements: list[Statement]) -> Statement | None:
 
     def fits(statement: Statement) -> tuple[bool, ...]:
         verb = says(statement.text, MESSAGES[fact.hazard][-1]["verb"])
-        named, table = (mentions(statement.text, fact.names[number]) for number in (0, -1))
+        names = _parts(fact.names)
+        named, table = (mentions(statement.text, names[number]) for number in (0, -1))
         return named and verb, named and verb and table, named, verb
 
     return max(reversed(statements), key=fits, default=None)

@@ -4,13 +4,14 @@
 -- then its table's. It is a hazard if all its ids are gone (`is_new`: if none was there before), and
 -- none of `or_by` is there. That counts only where all stays that it is `within`: a column that goes
 -- with its table is no news. Without a hazard, a row says only that something is there.
-CREATE OR REPLACE FUNCTION pg_temp.has_begun(sequence regclass) RETURNS boolean LANGUAGE plpgsql STRICT AS $$
+CREATE FUNCTION pg_temp.has_begun(sequence regclass) RETURNS boolean LANGUAGE plpgsql STRICT AS $$
 DECLARE has boolean;
 BEGIN  -- its own row alone says so
     EXECUTE format('SELECT is_called OR last_value <> seqstart FROM %s, pg_sequence WHERE seqrelid = $1', sequence)
         INTO has USING sequence;
     RETURN has;
 END $$;
+PREPARE facts AS
 WITH ours AS (
     SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
 ), member AS (
@@ -119,7 +120,7 @@ WITH ours AS (
                   pg_get_expr(polwithcheck, polrelid)) AS id,
            ARRAY[polname::text, name] AS names, format('policy %s of %s', polname, name) AS what
     FROM pg_policy JOIN relation ON relation.oid = polrelid
-)
+), fact (hazard, is_new, ids, or_by, within, names, what) AS (
 SELECT hazard, is_new, ids, or_by, within, ARRAY[name] AS names, what
 FROM relation, LATERAL (VALUES
     (NOT is_table, '', false, ARRAY[alike], '{}'::text[], '{}'::text[], ''),
@@ -241,3 +242,7 @@ UNION ALL
 SELECT 'restricts', true, ARRAY[setting], '{}', '{}', ARRAY['SET'], setting
 FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) AS setting
 WHERE datname = current_database() AND setting ~ '^(search_path|role|default_transaction_read_only)='
+)
+SELECT hazard, is_new, array_to_string(ids, E'\x1F'), array_to_string(or_by, E'\x1F'), array_to_string(within, E'\x1F'),
+       array_to_string(names, E'\x1F'), what
+FROM fact
