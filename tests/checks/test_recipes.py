@@ -29,6 +29,7 @@ def recipes(folder: Path) -> Iterator[tuple[str, str]]:
     return zip(parts[::2], parts[1::2], strict=True)
 
 
+@pytest.mark.in_turn(2, of="a whole project again")
 def test_the_suite_is_green_after_each_recipe(
     render: Render, new_database: NewDatabase, server: URL
 ) -> None:

@@ -189,6 +189,7 @@ def results(
         )
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.what)
 def test_what_pg_dump_shows_the_catalog_shows(
     change: Change, databases: Databases, results: dict[str, Future[Result]]

@@ -177,6 +177,7 @@ def test_two_models_go_up_and_down_and_up_again(
     the_caller_owns_everything(shop, files)
 
 
+@pytest.mark.in_turn(2, of="a whole project again")
 def test_the_code_may_stand_at_the_top(service: Callable[..., Service]) -> None:
     shop = service(**SOMEBODY, backend_dir=".")
     shop.migrate()

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import pytest
+
 from tests._kit.guide import follow, shell
 from tests._kit.support import free_port, until
 from tests.docker.conftest import PATIENCE, Service
@@ -38,6 +40,7 @@ async def broken() -> None:
 '''
 
 
+@pytest.mark.in_turn(2, of="a whole project again")
 def test_an_application_is_ready_reloads_and_ends_gracefully(
     service: Callable[..., Service], slug: str
 ) -> None:

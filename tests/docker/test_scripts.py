@@ -88,6 +88,7 @@ def test_new_again_keeps_the_data_and_the_port(made: Made) -> None:
 
 
 @pytest.mark.usefixtures("engine")
+@pytest.mark.in_turn(2, of="a whole project again")
 def test_the_suite_runs_in_the_maintainers_container(template: Path, workplace: Path) -> None:
     """As the owner of the repository, in which it writes nothing; with the server beside it."""
     clone = workplace / "clone"

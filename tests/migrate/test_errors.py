@@ -108,6 +108,7 @@ def run(service: Service, *args: str, program: str = "app.migrate", **variables:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("situation", SITUATIONS, ids=str)
 def test_a_situation_is_explained_at_every_door_and_then_goes_well(
     situation: Situation, stage: Stage, guide: Guide

@@ -96,6 +96,7 @@ def text(url: URL, query: str = "") -> str:
     return url.render_as_string(hide_password=False) + (f"?{query}" if query else "")
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize(
     "query",
     [

@@ -48,8 +48,9 @@ def lint(folder: Path, linter: str, mypy_cache: Path, *files: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("linter", LINTERS)
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("answers", MIXES, ids=lambda mix: "-".join(mix.values()))
+@pytest.mark.parametrize("linter", LINTERS)
 def test_a_rendered_project_passes_its_linters(
     rendered: Render, mypy_cache: Path, answers: dict[str, str], linter: str
 ) -> None:
