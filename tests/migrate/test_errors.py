@@ -354,6 +354,21 @@ def test_a_reader_that_goes_away_is_no_bug_of_ours(stage: Stage, guide: Guide) -
     guide["a pipe such as `head` ended"].check(Done(process.wait(), "", said))
 
 
+def test_a_full_disk_is_named(stage: Stage, guide: Guide) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "app.migrate", "upgrade", "head", "--sql"]
+        done = subprocess.run(
+            command,
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=stage.service.backend,
+            env=stage.service.environment(),
+        )
+    guide["a disk is full"].check(Done(done.returncode, "", done.stderr))
+
+
 def test_a_command_without_an_output_succeeds(stage: Stage) -> None:
     command = [sys.executable, "-c", f"import os; os.close(1); os.execv({sys.executable!r}, "
                f"[{sys.executable!r}, '-m', 'app.migrate'])"]  # fmt: skip

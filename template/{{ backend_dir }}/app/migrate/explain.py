@@ -3,6 +3,7 @@
 One function, `explain`, for migrations, the application and the tests.
 """
 
+import errno
 import re
 import sys
 import traceback
@@ -206,6 +207,8 @@ def _of_code(error: BaseException) -> Problem | None:
         name = "models" if "site-packages" in innermost.parts else "defect"
         message = f"{type(error).__name__}: {error}"
         return problem("code", name, message=message, place=_place(error, migrate))
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return problem("code", "disk-full", message=error.strerror)
     return problem("code", "no-reader") if isinstance(error, BrokenPipeError) else None
 
 
