@@ -333,10 +333,11 @@ def without_match(old: list[Row], new: list[Row]) -> tuple[list[Row], list[Row]]
 
 def changes(row: Row, other: Row) -> list[str]:
     """The columns that lost their value; a time of just now is a trigger's."""
-    return [
-        name
-        for name, value in row.items()
-        if value is not None
-        and other.get(name) != value
-        and not str(other.get(name)).startswith(_NOW)
-    ]
+    return [name for name, value in row.items() if not keeps(value, other.get(name))]
+
+
+def keeps(value: Any, other: Any) -> bool:
+    """Whether nothing of a value is lost: an object of JSON may have got more."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        return {**other, **value} == other
+    return value is None or other == value or str(other).startswith(_NOW)
