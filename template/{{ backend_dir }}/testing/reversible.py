@@ -58,7 +58,7 @@ def test_every_revision_can_be_reverted_and_applied_again(
         for script in unreleased():
             problems = journey.check(script)
             if problems and journey.failed:
-                problems.append(f"  Found without {', '.join(journey.failed)}, which fails.")
+                problems.append(f"  Found without what fails: {', '.join(journey.failed)}.")
             with subtests.test(script.revision):
                 if problems:
                     pytest.fail("\n".join(problems), pytrace=False)
