@@ -13,8 +13,10 @@ from tests.conftest import Render, git
 UP = """
 CREATE TYPE k AS ENUM ('a');
 CREATE TABLE one (id bigserial PRIMARY KEY, k k, t text CHECK (t ~ '%:x'));
+CREATE MATERIALIZED VIEW seen AS TABLE one;
 CREATE FUNCTION f() RETURNS SETOF one LANGUAGE sql AS 'TABLE one';
 REVOKE ALL ON FUNCTION f() FROM PUBLIC"""
+DOWN = "DROP FUNCTION f(); DROP MATERIALIZED VIEW seen; DROP TABLE one; DROP TYPE k"
 CHECK = ("-p", "no:cacheprovider", "tests/test_schema_file.py")
 
 
@@ -34,7 +36,7 @@ def test_the_schema_in_git_is_current_and_two_branches_are_a_conflict(
         return run("pytest", *CHECK)
 
     assert "1 passed" in check(), "nobody asked for it"
-    write_revision(backend, "one", "baseline", UP, "DROP FUNCTION f(); DROP TABLE one; DROP TYPE k")
+    write_revision(backend, "one", "baseline", UP, DOWN)
     assert run("testing.schema_file") == "alembic/schema.sql is written\n"
     text = file.read_text()
     assert text.startswith("-- The schema at one, by python -m testing.schema_file\n\nSET LOCAL")

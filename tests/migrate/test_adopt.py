@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests._kit.forks import forks
-from tests._kit.support import BIN, execute, template_module
+from tests._kit.support import BIN, execute, template_module, until
 from tests.conftest import Project, Render
 from tests.migrate.service import Done, Service
 
@@ -282,9 +282,11 @@ def test_a_database_says_which_revision_it_is_at(old: Path, new: New, own_server
     assert "old_4 has the schema of 4.\n" in done.stdout
     known = Service(service.backend, database)
     assert known.version() == [], "only --yes records it"
+    execute(database, "CREATE TABLE alembic_version AS VALUES ('0001'), ('nowhere')")
+    execute(database, "ALTER TABLE alembic_version RENAME column1 TO version_num")
     done = adopt(service, "--database", "--yes", url=database)
     assert done.returncode == 0, done
-    assert known.version() == ["4"]
+    assert known.version() == ["4"], "whatever was recorded"
     done = known.migrate()
     assert (done.returncode, done.stdout) == (0, "The database is at head: 4\n"), done
     done = adopt(service, "--database", "--yes", url=own_server.set(database="old_orders"))
@@ -294,16 +296,20 @@ def test_a_database_says_which_revision_it_is_at(old: Path, new: New, own_server
     done = adopt(service, "--database", url=database)
     assert done.returncode == 1, done
     assert "old_0001 is none of them. What differs from 0001, the nearest:" in done.stdout
-    assert "users.by_hand" in done.stderr
+    assert "users.by_hand\nLost is what old_0001 lacks, left over what only it has" in done.stderr
+    assert "python -m app.migrate stamp --purge 0001\n" in done.stderr
     left = execute(own_server, "SELECT datname FROM pg_database WHERE datname ~ '^adopt_'")
     assert left == []
 
 
 SCHEMA = r"""
+CREATE EXTENSION hstore;
 CREATE SCHEMA sales;
 CREATE TYPE sales.kind AS ENUM ('a', 'b''c');
 CREATE TABLE sales.items (id serial, kind sales.kind DEFAULT 'a', at text DEFAULT '10:30%s');
 CREATE VIEW shown AS SELECT id, at::varchar(5) AS short FROM sales.items WHERE at LIKE '%:x\_%';
+CREATE MATERIALIZED VIEW kept AS SELECT * FROM shown;
+CREATE MATERIALIZED VIEW unkept AS SELECT * FROM kept WITH NO DATA;
 CREATE FUNCTION twice(a int[]) RETURNS int[] LANGUAGE sql AS $$ SELECT a[1:2] || a -- it's 100%
 $$;
 """
@@ -311,12 +317,15 @@ $$;
 
 def test_a_schema_without_revisions_becomes_the_first_one(new: New) -> None:
     project, service = new()
+    done = adopt(service, "--database")
+    assert f"Error: {service.url.database} is empty\nNext:  " in done.stderr
     service.sql(SCHEMA)
     done = adopt(service, "--database", "--yes")
     assert done.returncode == 0, done
     assert f"{service.url.database} has the schema of schema: recorded." in done.stdout
     [path] = service.versions.glob("*.py")
     assert "sales.items" in path.read_text()
+    assert "COMMENT ON EXTENSION" not in path.read_text(), "which only its owner may"
     assert service.version() == ["schema"]
     assert '\nreleased = "schema"\n' in (project.backend / "pyproject.toml").read_text("utf-8")
 
@@ -325,8 +334,19 @@ def test_what_cannot_move_in_is_said(new: New) -> None:
     _, service = new()
     done = adopt(service)
     assert done.returncode == 1
-    assert "Error: alembic/versions has no revision besides the baseline\nNext:" in done.stderr
+    said = "Error: alembic/versions has no revision besides the baseline, folders apart\nNext:"
+    assert said in done.stderr
     assert service.migrate("upgrade", "head").returncode == 0, "nothing has changed"
+    (service.versions / "old").mkdir()
+    (service.versions / "old" / "one.py").write_text("revision, down_revision = 'one', None\n")
+    assert said in adopt(service).stderr
+    shutil.rmtree(service.versions / "old")
+    assert "testing.adopt [--database [--yes]]" in adopt(service, "--help").stderr
+    for name in ("one", "two"):
+        (service.versions / f"{name}.py").write_text("revision, down_revision = 'one', None\n")
+    assert "Revision one is present more than once\nNext:" in adopt(service).stderr
+    for name in ("one", "two"):
+        (service.versions / f"{name}.py").unlink()
     (service.versions / "lost.py").write_text("import nowhere\nfrom old_app.models import User\n")
     done = adopt(service)
     assert done.returncode == 1
@@ -340,3 +360,30 @@ def test_what_cannot_move_in_is_said(new: New) -> None:
     assert done.returncode == 1
     assert "_own_made_by_a_test.py:15: upgrade() fails: syntax error" in done.stderr
     assert list(service.versions.glob("*_baseline_*")), "this project began here"
+
+
+def test_two_heads_are_recorded_both(new: New) -> None:
+    _, service = new()
+    for name, before in (("one", None), ("east", "one"), ("west", "one")):
+        text = "from alembic import op\n\ndef downgrade(): pass\n\ndef upgrade():\n"
+        text += f"    op.execute('CREATE TABLE {name} ()')\n"
+        text += f"\nrevision, down_revision = {name!r}, {before!r}\n"
+        (service.versions / f"{name}.py").write_text(text)
+        service.sql(f"CREATE TABLE {name} ()")
+    done = adopt(service, "--database", "--yes")
+    assert done.returncode == 0, done
+    assert "has the schema of east west: recorded." in done.stdout
+    assert sorted(service.version()) == ["east", "west"]
+
+
+def test_an_interruption_leaves_no_database(new: New, own_server: URL) -> None:
+    _, service = new()
+    text = "from alembic import op\nrevision, down_revision = 'one', None\n"
+    text += "def upgrade(): op.execute('SELECT pg_sleep(2)')\ndef downgrade(): pass\n"
+    (service.versions / "one.py").write_text(text)
+    asleep = "SELECT 1 FROM pg_stat_activity WHERE query ~ 'pg_sleep' AND datname ~ '^adopt_'"
+    with service.process("-m", "testing.adopt", program="python") as process:
+        until(lambda: execute(own_server, asleep) or process.poll() is not None)
+        process.terminate()
+        assert process.communicate(timeout=30)[1].startswith("Error: interrupted")
+    assert not execute(own_server, "SELECT 1 FROM pg_database WHERE datname ~ '^adopt_'")

@@ -23,21 +23,25 @@ from sqlalchemy import URL, MetaData
 
 from app.core.config import get_settings
 from app.migrate.errors import MIGRATE, shorten
-from testing.databases import BACKEND, Alembic
+from testing.databases import BACKEND, Alembic, execute
 from testing.revisions import OneProblem, driver_error, failure, revisions, scripts
 from testing.schema import Catalog, catalog, catalog_reader, difference
-from testing.scratch import dump, errors_as_sentences, scratch_database, write_revision
+from testing.scratch import NO_ROWS, dump, errors_as_sentences, scratch_database, write_revision
 from testing.shape import BASELINE
 
 VERSIONS = BACKEND / "alembic" / "versions"
 NAMING, SETTINGS = BACKEND / "app" / "core" / "naming.py", BACKEND / "pyproject.toml"
+STAMP = f"with the same DATABASE_URL, {MIGRATE} stamp --purge"
+VERSION = "SELECT string_agg(version_num, ' ' ORDER BY version_num) FROM alembic_version"
 KINDS, NO_CONVENTION = {"ix", "uq", "ck", "fk", "pk"}, dict(MetaData().naming_convention)
 
 
 def first_revision(url: URL) -> None:
     """Write the schema of a database as the first revision."""
     path = VERSIONS / f"{datetime.now(UTC):%Y%m%d_%H%M}_schema_before_the_first_revision.py"
-    sql = dump(url, "--schema-only", "--no-owner", "--no-privileges")
+    sql = dump(url, *NO_ROWS, "--no-owner", "--no-privileges")
+    if not re.search("(?m)^CREATE ", sql):
+        sys.exit(f"Error: {url.database} is empty\nNext:  DATABASE_URL=<of the old database>")
     write_revision(path, "schema", "The schema before the first revision, by pg_dump", [sql])
 
 
@@ -108,14 +112,14 @@ def settle(url: URL | None) -> None:
     if any(child.search(path.read_bytes()) for path in others):
         return  # this project began here
     if BASELINE.exists():
-        if not others and not url:
-            sys.exit(
-                "Error: alembic/versions has no revision besides the baseline\n"
-                "Next:  copy yours there; or, for a database without any: --database"
-            )
         if url and not others:
             first_revision(url)
         heads = [head for head in scripts().get_heads() if head != "baseline"]
+        if not heads:
+            sys.exit(
+                "Error: alembic/versions has no revision besides the baseline, folders apart\n"
+                "Next:  copy yours there; or, for a database without any: --database"
+            )
         scripts.cache_clear()
         BASELINE.unlink()
         said = f"released = {json.dumps(heads[0] if len(heads) == 1 else heads)}"
@@ -154,9 +158,10 @@ def walk(url: URL | None) -> None:
                 yield step  # and then it is committed
                 if live is not None:
                     lines = difference(comparable(read()), live)
-                    same.extend([step.revision.revision] * (not lines))
+                    [(at,)] = execute(own, VERSION)
+                    same.extend([at] * (not lines))
                     if not nearest[0] or len(lines) < len(nearest[1]):
-                        nearest = step.revision.revision, lines
+                        nearest = at, lines
 
         running = list[Script]()
         options: dict[str, Any] = {"fn": steps, "destination_rev": "heads"}
@@ -167,21 +172,25 @@ def walk(url: URL | None) -> None:
             if not running:
                 raise
             said = failure(running[0], "upgrade", error)
-            if driver_error(error)[0] == "42P01":  # no such table
-                said += "\n  If create_all() made that table: testing/HISTORY.md"
+            if driver_error(error)[0] in {"42P01", "3F000"}:  # no such table, no such schema
+                said += "\n  If the old application or env.py made that: testing/HISTORY.md"
             raise OneProblem(said) from error
     print(f"Revisions that build a database from empty: {len(revisions())}.")
     if url is None:
         print(f"Next:  {MIGRATE}, or for a database that has a schema: --database")
     elif not same:
         print(f"{url.database} is none of them. What differs from {nearest[0]}, the nearest:")
-        sys.exit("\n".join(f"  {line}" for line in nearest[1]))
+        sys.exit(
+            "\n".join(f"  {line}" for line in nearest[1])
+            + f"\nLost is what {url.database} lacks, left over what only it has.\n"
+            f"Next:  change it, then the same again; or, if that may stay: {STAMP} {nearest[0]}"
+        )
     elif len(same) > 1:
-        print(f"{url.database} has the schema of each of {', '.join(same)}: the later change rows.")
-        print(f"Next:  {MIGRATE} stamp <the last one that was applied>")
+        print(f"{url.database} has the schema of each of {', '.join(same)}:")
+        print(f"the later change at most rows.\nNext:  {STAMP} <the last one that was applied>")
     elif "--yes" in sys.argv:
+        Alembic(url)("stamp", revision=same[0].split(), purge=True)
         print(f"{url.database} has the schema of {same[0]}: recorded.")
-        Alembic(url)("stamp", same[0])
     else:
         print(f"{url.database} has the schema of {same[0]}.\nNext:  the same with --yes records it")
 
@@ -205,6 +214,8 @@ def missing_modules() -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    if {*sys.argv[1:]} - {"--database", "--yes"}:
+        sys.exit(__doc__)
     with errors_as_sentences():
         database = get_settings().database_url_sync if "--database" in sys.argv else None
         try:

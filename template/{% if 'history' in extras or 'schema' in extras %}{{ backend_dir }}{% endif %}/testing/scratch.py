@@ -3,8 +3,10 @@
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,7 +21,9 @@ from testing.revisions import OneProblem
 from testing.server import find_binaries
 
 OF_PSQL = re.compile(r"\n--\n-- PostgreSQL database dump complete\n--\n\s*(\\unrestrict .*)?\s*$")
-TITLES = re.compile(r"(?m)^--\n-- (Data for )?Name: .*\n--\n\n?")
+# And the comments of extensions, which come by themselves: only an owner may set them.
+TITLES = re.compile(r"(?m)^--\n-- (Data for )?Name: .*\n--\n\n?|^COMMENT ON EXTENSION .*;\n+")
+NO_ROWS = ("--section=pre-data", "--section=post-data")  # materialized views are populated
 REVISION = '''"""{title}."""
 # ruff: noqa
 # fmt: off
@@ -49,6 +53,9 @@ def downgrade() -> None:
 @contextmanager
 def errors_as_sentences() -> Generator[None]:
     """Within the block, what fails ends the process with its cause and the next command."""
+    warnings.filterwarnings("error", "Revision .* is present more than once")
+    for number in (signal.SIGINT, signal.SIGTERM):  # no database is left behind
+        signal.signal(number, lambda *_: sys.exit("Error: interrupted"))
     try:
         yield
     except OneProblem as error:
@@ -74,7 +81,7 @@ def dump(url: URL, *options: str) -> str:
     command = [str(find_binaries() / "pg_dump"), *options, "--dbname", dsn]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if done.returncode:
-        sys.exit("Error: pg_dump failed (above)")
+        sys.exit("Error: pg_dump failed (above)\nNext:  fix that, then the same command again")
     # What comes before the first title is for psql and for pg_dump's own session.
     _, title, text = done.stdout.decode().partition("\n--\n-- Name: ")
     text = TITLES.sub("", OF_PSQL.sub("", f"{title}{text}"))

@@ -11,7 +11,7 @@ from sqlalchemy import URL
 from testing.databases import BACKEND, Alembic, execute
 from testing.revisions import scripts
 from testing.schema import catalog, difference
-from testing.scratch import dump, errors_as_sentences, scratch_database
+from testing.scratch import NO_ROWS, dump, errors_as_sentences, scratch_database
 from testing.whole_server import watched
 
 FILE = BACKEND / "alembic" / "schema.sql"
@@ -40,5 +40,5 @@ def test_schema_file_is_current(database: URL, empty_database: URL) -> None:
 if __name__ == "__main__":
     with errors_as_sentences(), scratch_database("schema") as url, watched():
         Alembic(url)("upgrade", "heads")
-        FILE.write_text(f"{first_line()}\n{dump(url, '--schema-only')}", "utf-8")
+        FILE.write_text(f"{first_line()}\n{dump(url, *NO_ROWS)}", "utf-8")
         print("alembic/schema.sql is written")
