@@ -123,7 +123,7 @@ def shop(new_service: NewService, slug: str) -> Generator[Service]:
     answers = {"api": "fastapi", "deploy": "compose", "project_slug": f"{slug}-api"}
     with new_service(environment=environment, **answers) as service:
         type_guide(service, "## One machine", "A password for")
-        refused = service.compose("up", "--wait", "--detach", status=1)
+        refused = service.compose("up", "--wait", "--detach", "postgres", status=1)
         assert "secrets" in refused.stderr, "it starts without passwords"
         roles = service.path / "database" / "roles.sql"
         roles.chmod(0o600)  # as a clone by somebody with umask 077 has it
@@ -320,6 +320,23 @@ def test_no_server_of_another_major_version_begins_empty(shop: Service) -> None:
     assert psql(shop, "SELECT version_num FROM alembic_version") == "baseline\n"
 
 
+def test_a_server_of_another_image_finds_the_data_and_refuses_them(shop: Service) -> None:
+    words = ["run", "--rm", "--no-deps", "postgres", "postgres", "-C", "data_directory"]
+    done = shop.compose(*words, env={"POSTGRES_IMAGE": "postgres:17"}, status=None)
+    assert done.returncode
+    assert "/var/lib/postgresql/18/docker/postgresql.conf" in done.stderr + done.stdout
+    assert health(shop) == 200
+
+
+def test_a_release_whose_image_is_gone_is_not_built_from_other_code(shop: Service) -> None:
+    for words in (["run", "--rm", "migrate"], ["up", "--detach", "--wait"]):
+        done = shop.compose(*words, env={"VERSION": "9.9.9", "MIGRATION_BACKUP": "0"}, status=None)
+        assert done.returncode
+        assert f"No such image: {shop.environment['IMAGE']}:9.9.9" in done.stderr
+        assert not shop.engine.images.list(f"{shop.environment['IMAGE']}:9.9.9")
+    assert health(shop) == 200
+
+
 def test_it_asks_for_a_version(shop: Service) -> None:
     done = shop.compose("config", env={"VERSION": ""}, status=1)
     assert "set VERSION to the release" in done.stderr
@@ -437,16 +454,17 @@ def test_the_next_release_and_a_restore_are_as_the_guide_says(shop: Service) -> 
     assert "backup-first" in refused.stderr
     assert psql(shop, "SELECT version_num FROM alembic_version") == "baseline\n"
     obstacle.rmdir()
-    assert type_guide(shop, "Each release", "With a registry") == 4
+    assert type_guide(shop, "Each release", "With a registry") == 3
     assert health(shop) == 200
     assert psql(shop, "SELECT version_num FROM alembic_version") == "next\n"
     first = (backups / "before-1.0.1.dump").stat().st_ino
     obstacle.mkdir()  # in the way of another backup of this version
     shop.compose("run", "--rm", "migrate")
     obstacle.rmdir()
+    assert "kept backups/before-1.0.1.dump, of 20" in shop.compose("logs", "backup-first").stdout
     assert {path.name for path in backups.iterdir()} == {"before-1.0.0.dump", "before-1.0.1.dump"}
     assert (backups / "before-1.0.1.dump").stat().st_ino == first
-    assert type_guide(shop, "To go back to", "To restore") == 3
+    assert type_guide(shop, "To go back to", "To restore") == 2
     assert health(shop) == 200
     assert shop.container("api").attrs["Config"]["Image"].endswith(":1.0.0")
     assert psql(shop, "SELECT version_num FROM alembic_version") == "next\n"
@@ -455,7 +473,7 @@ def test_the_next_release_and_a_restore_are_as_the_guide_says(shop: Service) -> 
     roles.rename(roles.with_suffix(".previous"))  # as `git pull` replaces it
     said = "COMMENT ON DATABASE :\"database\" IS 'restored';\n"
     shop.write("database/roles.sql", roles.with_suffix(".previous").read_text() + said)
-    assert type_guide(shop, "To restore", "To change a password") == 6
+    assert type_guide(shop, "To restore", "To change a password") == 5
     assert health(shop) == 200
     assert psql(shop, "SELECT count(*) FROM kept") == "1\n"
     comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database"

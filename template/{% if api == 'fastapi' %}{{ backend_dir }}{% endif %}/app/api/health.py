@@ -4,6 +4,7 @@ import asyncio
 
 from fastapi import APIRouter, Response
 
+from app.api.logs import log
 from app.core.database import get_session_factory
 from app.migrate.explain import explain
 from app.migrate.readiness import schema_problem
@@ -27,5 +28,6 @@ async def ready(response: Response) -> dict[str, str]:
         problem = explain(error)
     if problem is None:
         return {"status": "ok"}
+    log.warning("not ready: %s", problem.cause)
     response.status_code = 503
     return {"status": "unavailable", "cause": problem.cause, "next": problem.remedy}

@@ -32,7 +32,7 @@ async def test_it_is_alive(client: AsyncClient) -> None:
 
 
 async def test_it_is_ready_at_head_and_else_says_what_is_pending(
-    client: AsyncClient, connection: AsyncConnection
+    client: AsyncClient, connection: AsyncConnection, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert (await client.get("/health/ready")).status_code == 200
     await connection.execute(text("SET LOCAL ROLE NONE"))  # the application may not
@@ -41,6 +41,7 @@ async def test_it_is_ready_at_head_and_else_says_what_is_pending(
     assert response.status_code == 503
     assert "pending: " in response.json()["cause"]
     assert "upgrade head" in response.json()["next"]
+    assert "not ready: " in caplog.text
 
 
 async def test_a_request_commits_when_it_succeeds_and_rolls_back_when_it_fails(
