@@ -470,6 +470,16 @@ def test_in_the_production_image_only_what_it_has_is_named(
     assert not re.search(r"docker|testing|\balembic ", remedy), remedy
 
 
+def test_in_the_production_image_a_revision_is_fixed_by_another_release(
+    stage: Stage, tmp_path: Path
+) -> None:
+    image = copy(stage.service.backend, tmp_path, stage.service.url)
+    shutil.rmtree(image.backend / "testing")
+    with revision("op.execute('SELECT 1/0')")(Stage(image, stage.server)):
+        remedy = sentence(run(image))[1]
+    assert remedy.startswith("fix the revision, then deploy it as a new release")
+
+
 def can_connect(stage: Stage) -> bool:
     try:
         execute(stage.service.url, "SELECT 1")

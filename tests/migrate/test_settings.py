@@ -245,8 +245,8 @@ def test_a_password_may_be_in_a_file(read: Reader, tmp_path: Path, ending: str) 
     ("content", "cause"),
     [
         (None, "POSTGRES_PASSWORD_FILE cannot be read"),
-        (b"", "POSTGRES_PASSWORD"),
-        (b"\n", "POSTGRES_PASSWORD"),
+        (b"", "POSTGRES_PASSWORD_FILE is empty: "),
+        (b"\n", "POSTGRES_PASSWORD_FILE is empty: "),
         (b"\xff\xfe\x00", "POSTGRES_PASSWORD_FILE"),
     ],
 )

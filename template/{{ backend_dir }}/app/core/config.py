@@ -71,8 +71,11 @@ class Settings(BaseSettings):
             try:
                 text = self.postgres_password_file.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
-                raise ValueError(f"POSTGRES_PASSWORD_FILE cannot be read: {error}") from None
+                said = f"{self.postgres_password_file}: {getattr(error, 'strerror', error)}"
+                raise ValueError(f"POSTGRES_PASSWORD_FILE cannot be read: {said}") from None
             self.postgres_password = SecretStr(text.rstrip("\r\n"))
+            if not self.postgres_password:
+                raise ValueError(f"POSTGRES_PASSWORD_FILE is empty: {self.postgres_password_file}")
         if not self.given_url:
             needed = {
                 "POSTGRES_USER": self.postgres_user,

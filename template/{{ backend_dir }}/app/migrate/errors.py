@@ -83,10 +83,13 @@ def problem(table: str, name: str, /, **values: object) -> Problem:
     remedy = entry["next"]
     if in_compose or any(map(Path.is_file, files)):  # nobody can in the production image
         remedy += entry.get("compose", "")
-    if not in_compose and (BACKEND / "testing").is_dir():
+    is_development = (BACKEND / "testing").is_dir()
+    if not in_compose and is_development:
         remedy += entry.get("host", "")
     install = "docker compose build" if in_compose else "install it"
     values |= {"again": AGAIN, "migrate": MIGRATE, "install": install}
+    # Nobody can change the code of the production image.
+    values["fixed"] = AGAIN if is_development else "deploy it as a new release"
 
     def value(name: re.Match[str]) -> str:
         text = str(values.get(name[2], name[0]))

@@ -73,7 +73,7 @@ def _of_settings(error: BaseException) -> Problem | None:
             name = "_".join(str(part) for part in item["loc"]).upper()
             text = item["msg"].removeprefix("Value error, ")
             details.append(f"{name}: {text}" if name else text)
-        return problem("settings", "invalid", details="; ".join(details))
+        return find("settings", ["; ".join(details)], details="; ".join(details))
     if type(error).__name__ == "SettingsError":  # a list or the like, which is JSON
         return problem("settings", "invalid", details=error)
     called = {frame.name for frame in frames}

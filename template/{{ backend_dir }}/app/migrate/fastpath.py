@@ -28,7 +28,7 @@ SECRETS = "/run/secrets"  # as in app/core/config.py
 # SHA-256 of the files as the template ships them. Where one is edited, Alembic always runs.
 SHIPPED = {
     "alembic/env.py": "5350baa19d66576007c097e0e50fa65ce89b6c2d37beae5bd467159c99ce1ea7",
-    "app/core/config.py": "e00de54e69454d8e9cfca571b03e942e17a1c636fe18dec374725c5ccf5964ff",
+    "app/core/config.py": "11f41a12e98925f3fe0d7b9971b7c10c3f46b29169843f06f2430f3bd47d1de1",
     "app/core/urls.toml": "bc0635a26b8bcd5eaa82955a9007dd3c50e398a6c942b0f46ae7b84879781a58",
     "app/core/urls.py": "06f8289e0070a56fe2cb697687ed2793c6396ee80905d339c3bc8c58aab1c9e2",
 }
