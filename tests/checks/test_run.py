@@ -125,6 +125,49 @@ def test_what_libpq_reads_from_the_environment_is_not_the_developers(
     assert code == 0, output
 
 
+def test_a_server_of_the_tests_needs_nothing_of_the_developers_environment(
+    rendered: Render,
+) -> None:
+    of_another = {"PGSSLMODE": "verify-full", "PGHOST": "nowhere", "PGPASSWORD": "other"}
+    code, output = suite(
+        rendered(), "tests/test_database.py", "tests/test_settings.py", **of_another
+    )
+    assert code == 0, output
+
+
+SYNC = """
+import psycopg2
+
+from app.core.config import get_settings
+
+
+def test_it():
+    url = get_settings().database_url_sync.set(drivername="postgresql")
+    with psycopg2.connect(url.render_as_string(hide_password=False)) as connection:
+        connection.cursor().execute("DELETE FROM orders")
+"""
+
+
+def test_without_the_plugin_no_test_runs(render: Render, developers: URL) -> None:
+    """As where pytest is typed in the folder above, which has no pyproject.toml."""
+    project = shop(render, developers, "tests/conftest.py", "")
+    (project.backend / "tests" / "test_sync.py").write_text(SYNC)
+    done = forks().run("pytest", ["-p", "no:cacheprovider"], project.path, environment(None))
+    assert execute(developers, "SELECT count(*) FROM orders") == [(10,)]
+    said = "pytest has not read the pyproject.toml beside tests/\nNext:  type pytest in that folder"
+    assert said in done.stdout
+    assert done.returncode
+
+
+def test_a_test_from_fastapis_examples_runs(render: Render) -> None:
+    project = render()
+    marked = "import pytest\n\n\n@pytest.mark.anyio\nasync def test_it(session):\n"
+    marked += "    assert await session.connection()\n"
+    (project.backend / "tests" / "test_marked.py").write_text(marked)
+    code, output = suite(project, "tests/test_marked.py", "tests/test_database.py")
+    assert code == 0, output
+
+
 OVERLAPS = """
 from sqlalchemy import text
 
