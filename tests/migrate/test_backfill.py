@@ -101,7 +101,17 @@ def test_killed_three_times_while_the_application_writes_it_sets_each_row_once(
 
 @pytest.mark.parametrize(
     ("type_", "key"),
-    [("uuid", "md5(n::text)::uuid"), ("text", "'k' || n"), ("int", "-n"), ("int", "n / 300")],
+    [
+        *(("uuid", "md5(n::text)::uuid"), ("text", "'k' || n"), ("int", "-n"), ("int", "n / 300")),
+        *(
+            ("real", "n / 7.0"),
+            (
+                "timestamptz",
+                "now() + interval '1 s' * n * CASE n WHEN 9 THEN 'Infinity' ELSE 1.0 END",
+            ),
+            ("text[]", "ARRAY[n::text]"),
+        ),
+    ],
 )
 def test_keys_of_any_type_will_do(
     service: Service, session: Connection, type_: str, key: str
@@ -131,10 +141,17 @@ def test_a_row_that_a_slow_transaction_adds_behind_it_is_set_too(
     assert counts(service) == (0, 0, 5001)
 
 
-def test_values_that_leave_a_row_as_it_was_are_named(service: Service, session: Connection) -> None:
-    fill(service, 10)
-    with pytest.raises(ValueError, match="10 updated rows of items still match: name IS NULL"):
-        template_module("app.migrate.backfill").backfill(session, HOW[0], "touched = 1", HOW[2])
+@pytest.mark.parametrize(
+    ("key", "values"), [("n", "touched = 1"), ("nullif(n, 7)", HOW[1]), ("NULL::int", HOW[1])]
+)
+def test_rows_that_are_left_are_an_error(service: Service, key: str, values: str) -> None:
+    """The values leave them as they were, or their key is NULL."""
+    fill(service, 10, key)
+    done = service.migrate("backfill", HOW[0], values, HOW[2], "id")
+    assert done.returncode == 10, done
+    (error, remedy) = sentence(done)
+    assert error.startswith("10 rows of items still match name IS NULL: ")
+    assert "a key that is NOT NULL" in remedy
 
 
 def test_it_is_never_one_long_transaction(service: Service) -> None:
@@ -159,6 +176,40 @@ def test_a_locked_row_holds_it_up_and_nobody_else(service: Service) -> None:
     assert done.returncode == 0, done
     assert counts(service) == (0, 0, 2999)
     assert "items: 1,999 rows in " in done.stderr
+
+
+def test_one_locked_row_after_the_other_does_not_end_it(service: Service) -> None:
+    """Each time it has come further, it has all of MIGRATION_RETRY_WAIT again."""
+    fill(service, 30_000)
+    with closing(psycopg2.connect(service.url.render_as_string(hide_password=False))) as holder:
+        waits = {"MIGRATION_LOCK_TIMEOUT": "0.1", "MIGRATION_RETRY_WAIT": "2"}
+        hold = "SELECT FROM items WHERE id = {} FOR UPDATE"
+        holder.cursor().execute(hold.format(5000))
+        running = service.start("backfill", *HOW, "id", **waits)
+        for number in range(1, 6):
+            running.says("trying again for 2 s", number)
+            holder.rollback()
+            holder.cursor().execute(hold.format(5000 * (number + 1)))
+        done = running.wait()
+    assert done.returncode == 9, done
+    assert "pid" in sentence(done)[0]
+    assert counts(service)[2] == 29_000
+
+
+def test_it_goes_on_where_others_write_the_same_rows_and_sessions_are_serializable(
+    service: Service,
+) -> None:
+    fill(service, 5000)
+    database = f'"{service.url.database}"'
+    service.sql(f"ALTER DATABASE {database} SET default_transaction_isolation = 'serializable'")
+    with closing(psycopg2.connect(service.url.render_as_string(hide_password=False))) as writer:
+        writer.cursor().execute("UPDATE items SET name = 't' WHERE id = 2500")
+        running = service.start("backfill", *HOW, "id", MIGRATION_LOCK_TIMEOUT="30")
+        service.until("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'transactionid'")
+        writer.commit()
+        done = running.wait()
+    assert done.returncode == 0, done
+    assert counts(service) == (0, 0, 4999)
 
 
 def test_it_waits_while_a_standby_is_behind(

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from app.migrate.errors import MigrationError, problem
+
 BATCH = 1000  # rows, whose locks are held for some ten milliseconds
 REPORT = 10  # seconds from one line to the next, where no terminal shows the progress
 BEHIND = "SELECT max(replay_lag) > '10 s' FROM pg_stat_replication"
@@ -15,12 +17,14 @@ BEHIND = "SELECT max(replay_lag) > '10 s' FROM pg_stat_replication"
 def backfill(connection: Connection, table: str, values: str, where: str, key: str = "id") -> None:
     """`UPDATE table SET values WHERE where`, BATCH rows at a time, each committed.
 
-    It goes through the table once, in the order of `key`: an indexed column, NOT NULL. Called again
-    after an interruption, it continues: what is done does not match `where` any more. After a batch
-    it waits as long as that took, and while a standby is ten seconds behind.
+    It goes through the table once, in the order of `key`: an indexed column, NOT NULL, such as the
+    first of the primary key. Called again after an interruption, it continues: what is done does
+    not match `where` any more. After a batch it waits as long as that took, and while a standby is
+    ten seconds behind.
 
     Raises:
-        ValueError: `connection` is not in autocommit, or `values` leave rows that match `where`.
+        ValueError: `connection` is not in autocommit.
+        MigrationError: rows are left that match `where`.
     """
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         raise ValueError("backfill() belongs into `with op.get_context().autocommit_block():`")
@@ -30,21 +34,24 @@ def backfill(connection: Connection, table: str, values: str, where: str, key: s
     def run(sql: str) -> Any:
         return connection.exec_driver_sql(sql, at)
 
-    at["last"] = run(f"SELECT {key} FROM {table} ORDER BY {key} DESC LIMIT 1").scalar()
-    pending = f"FROM {table} WHERE {key} <= %(last)s AND ({where})"  # newer rows have the values
-    total = left = run(f"SELECT count(*) {pending}").scalar()
+    keys = f'SELECT CAST({key} AS text) AS "?" FROM {table}'  # as Python has no infinite date
+    at["last"] = run(f"{keys} ORDER BY {key} DESC LIMIT 1").scalar()
+    # Newer rows have the values. A key that is NULL must not hide its row.
+    pending = f"WHERE ({key} <= %(last)s) IS NOT FALSE AND ({where})"
+    total = left = run(f"SELECT count(*) FROM {table} {pending}").scalar()
     done, end = 0, "  \r" if sys.stderr.isatty() else "\n"
     began = said = time.monotonic()
     while left:  # twice, where a slow transaction has added rows behind us
-        at["first"], before = run(f"SELECT {key} {pending} ORDER BY {key} LIMIT 1").scalar(), left
+        at["first"], before = run(f"{keys} {pending} ORDER BY {key} LIMIT 1").scalar(), left
         while at["first"] is not None:
             started = time.monotonic()
             # Without `where`, whose rows nobody can estimate: this is always read from the index.
             after = f"{key} > %(first)s AND {key} <= %(last)s ORDER BY {key} OFFSET {BATCH - 1}"
-            at["next"] = run(f"SELECT {key} FROM {table} WHERE {after} LIMIT 1").scalar()
+            at["next"] = run(f"{keys} WHERE {after} LIMIT 1").scalar()
             to = f"{key} <= %(last)s" if at["next"] is None else f"{key} < %(next)s"
             batch = f"{key} >= %(first)s AND {to} AND ({where})"
             done += run(f"UPDATE {table} SET {values} WHERE {batch}").rowcount
+            connection.info["backfilled"] = done  # retry.py asks
             at["first"], now = at["next"], time.monotonic()
             if end != "\n" or now - said > REPORT:
                 rest, said = (now - began) / max(done, 1) * max(total - done, 0), now
@@ -52,6 +59,7 @@ def backfill(connection: Connection, table: str, values: str, where: str, key: s
             time.sleep(now - started)
             while run(BEHIND).scalar():
                 time.sleep(1)
-        if (left := run(f"SELECT count(*) {pending}").scalar()) >= before:
-            raise ValueError(f"{left} updated rows of {table} still match: {where}")
+        if (left := run(f"SELECT count(*) FROM {table} {pending}").scalar()) >= before:
+            given = {"table": table, "where": where.replace("%%", "%"), "key": key}
+            raise MigrationError(problem("migrate", "backfill", left=left, **given))
     sys.stderr.write(f"{table}: {done:,} rows in {time.monotonic() - began:.0f} s\n")

@@ -55,7 +55,7 @@ def run_with_retries(
 
     Args:
         run: runs the revisions that remain, on `connection`.
-        wait: seconds to retry for, from the first failure on.
+        wait: seconds to retry for, from the first failure on; of a backfill, without progress.
         may_go_on: whether a second call does what the first left undone.
 
     Raises:
@@ -73,6 +73,8 @@ def run_with_retries(
             if problem is None or problem.exit_code is not ExitCode.BLOCKED:
                 raise
             connection.rollback()
+            if connection.info.pop("backfilled", 0):  # it has come further, in batches
+                attempts = Attempts(wait, first=0.1, longest=5, every=0)
             if not may_go_on() or not attempts.again(problem.cause):
                 blocked = "; blocked by ".join([problem.cause, *blockers[-1:]])
                 raise MigrationError(replace(problem, cause=blocked)) from error
