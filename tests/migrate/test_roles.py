@@ -5,6 +5,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from threading import Thread
 
@@ -175,6 +176,11 @@ op.execute("CREATE TYPE mood AS ENUM ('ok')")
 op.execute("CREATE TABLE items (id int GENERATED ALWAYS AS IDENTITY, name text)")
 op.execute("CREATE SCHEMA sales")
 op.execute("CREATE TABLE sales.visits (id serial, line text)")
+op.execute("CREATE TABLE days (day date) PARTITION BY RANGE (day)")
+op.execute("CREATE TABLE day PARTITION OF days DEFAULT")
+op.execute("CREATE TYPE pair AS (a int)")
+op.execute("CREATE TYPE span AS RANGE (subtype = int)")
+op.execute("CREATE FUNCTION one(int DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT 1'")
 """
 
 
@@ -206,6 +212,20 @@ LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout")
 LIMITS_OF = {"application": ["30s", "1min"], "read_only": ["5min", "1min"]}
 
 
+def test_the_owner_sees_what_the_application_does(two_roles: Service) -> None:
+    """And how far standbys are behind, for which a backfill waits."""
+    service = two_roles
+    service.add("items", 'op.execute("CREATE TABLE items (id int)")')
+    assert service.migrate().returncode == 0
+    service.add("more", 'op.execute("ALTER TABLE items ADD x int")')
+    with closing(psycopg2.connect(service.url.render_as_string(hide_password=False))) as holder:
+        holder.cursor().execute("DELETE FROM items")
+        waits = {"MIGRATION_LOCK_TIMEOUT": "0.5", "MIGRATION_RETRY_WAIT": "1"}
+        done = service.migrate(**waits)
+    assert done.returncode == 9, done
+    assert ": DELETE FROM items" in done.stderr
+
+
 def test_roles_may_be_made_again_and_take_over_what_is_there(
     service: Service, roles_sql: Path, tmp_path: Path
 ) -> None:
@@ -213,6 +233,10 @@ def test_roles_may_be_made_again_and_take_over_what_is_there(
     admin = service.url
     execute(admin, "CREATE ROLE administrator LOGIN CREATEROLE CREATEDB PASSWORD 'x'")
     execute(admin, f'ALTER DATABASE "{admin.database}" OWNER TO administrator')
+    # As a database that began before PostgreSQL 15.
+    execute(
+        admin, "ALTER SCHEMA public OWNER TO administrator; GRANT ALL ON SCHEMA public TO PUBLIC"
+    )
     service.url = managed = admin.set(username="administrator", password="x")
     service.add("schema", SCHEMA)
     assert service.migrate().returncode == 0
@@ -226,9 +250,12 @@ def test_roles_may_be_made_again_and_take_over_what_is_there(
         assert done.returncode == 0, done.stderr
         owner = of_role(admin, "owner")
         execute(owner, "ALTER TYPE mood ADD VALUE 'sad'; ALTER TABLE items ADD x int")
+        execute(owner, "ALTER TABLE days ADD x int; ALTER TYPE pair ADD ATTRIBUTE b int")
+        execute(owner, "DROP FUNCTION one(int); DROP TYPE span")
         execute(of_role(admin, "application"), "INSERT INTO items (name) VALUES ('a')")
-        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-            execute(of_role(admin, "application"), "DELETE FROM alembic_version")
+        for statement in ("DELETE FROM alembic_version", "CREATE TABLE mine ()"):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                execute(of_role(admin, "application"), statement)
         service.url = owner
         assert "The database is at head: schema" in service.migrate().stdout
     finally:
