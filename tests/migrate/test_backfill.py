@@ -213,7 +213,10 @@ def test_it_goes_on_where_others_write_the_same_rows_and_sessions_are_serializab
 
 
 def test_it_waits_while_a_standby_is_behind(
-    service: Service, session: Connection, monkeypatch: pytest.MonkeyPatch
+    service: Service,
+    session: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     fill(service, 1500)
     module, naps = template_module("app.migrate.backfill"), list[tuple[float, int]]()
@@ -228,7 +231,8 @@ def test_it_waits_while_a_standby_is_behind(
 
     monkeypatch.setattr(module.time, "sleep", nap)
     module.backfill(session, *HOW)
-    assert naps[1:3] == [(1, 1000), (1, 1000)]
+    assert naps[1:3] == [(10, 1000), (10, 1000)]
+    assert capsys.readouterr().err.count("items: waits for a standby, 10 s behind\n") == 2
     assert counts(service) == (0, 0, 1500)
 
 

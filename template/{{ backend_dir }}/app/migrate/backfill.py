@@ -20,7 +20,7 @@ def backfill(connection: Connection, table: str, values: str, where: str, key: s
     It goes through the table once, in the order of `key`: an indexed column, NOT NULL, such as the
     first of the primary key. Called again after an interruption, it continues: what is done does
     not match `where` any more. After a batch it waits as long as that took, and while a standby is
-    ten seconds behind.
+    ten seconds behind, where the role is a member of pg_monitor and sees that.
 
     Raises:
         ValueError: `connection` is not in autocommit.
@@ -58,7 +58,8 @@ def backfill(connection: Connection, table: str, values: str, where: str, key: s
                 sys.stderr.write(f"{table}: {done:,} of {total:,} rows, {rest:.0f} s left{end}")
             time.sleep(now - started)
             while run(BEHIND).scalar():
-                time.sleep(1)
+                sys.stderr.write(f"{table}: waits for a standby, 10 s behind{end}")
+                time.sleep(REPORT)
         if (left := run(f"SELECT count(*) FROM {table} {pending}").scalar()) >= before:
             given = {"table": table, "where": where.replace("%%", "%"), "key": key}
             raise MigrationError(problem("migrate", "backfill", left=left, **given))
