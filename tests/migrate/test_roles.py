@@ -203,6 +203,7 @@ def test_each_role_can_do_its_work_and_nothing_else(two_roles: Service) -> None:
     lifted = urls["read_only"].set(query={"options": "-cdefault_transaction_read_only=off"})
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         execute(lifted, "INSERT INTO items (name) VALUES ('a')")
+    assert execute(urls["read_only"], "SELECT last_value FROM items_id_seq") == [(1,)]
     execute(urls["application"], "DELETE FROM items")
     outside = urls["application"].set(database="postgres")
     assert execute(outside, "SELECT has_database_privilege('postgres', 'CREATE')") == [(False,)]
