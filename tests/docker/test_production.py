@@ -59,6 +59,8 @@ FACTS = (
     " ORDER BY 1",
     "SELECT version_num FROM alembic_version",
     "SELECT revision, role FROM alembic_history",
+    "SELECT setrole::regrole, setconfig FROM pg_db_role_setting JOIN pg_database"
+    " ON pg_database.oid = setdatabase WHERE datname = current_database() ORDER BY 1",
 )
 LOOK = r"""
 import json, os, pathlib, socket
@@ -350,13 +352,15 @@ def test_it_comes_back_by_itself(shop: Service) -> None:
         time.sleep(0.2)
 
 
-def test_a_round_trip_keeps_data_owners_privileges_extensions_and_large_objects(
+def test_a_round_trip_keeps_data_owners_privileges_settings_extensions_and_large_objects(
     shop: Service, record_property: Callable[[str, object], None]
 ) -> None:
     folder = shop.path / "backups"
     was = folder.stat()
     os.chown(folder, 1000, 1001)
     psql(shop, DATA)
+    psql(shop, f'ALTER DATABASE {shop.database} SET search_path = shop, public, "it\'s"')
+    psql(shop, f"ALTER ROLE reader IN DATABASE {shop.database} SET work_mem = '8MB'")
     backup = shop.compose("run", "--rm", "backup", "first").stdout
     assert re.fullmatch(r"backups/first\.dump: \S+, \d+ s\n", backup)
     info = (folder / "first.dump").stat()
