@@ -417,7 +417,12 @@ SITUATIONS = [
     _settings("POSTGRES_PORT: ", POSTGRES_PORT=PASSWORD),
     _settings("DATABASE_URL is not of the form", DATABASE_URL=f"me:{PASSWORD}@localhost/shop"),
     _settings("not UTF-8", POSTGRES_HOST="127.0.0.1", POSTGRES_PASSWORD="x\udcff"),
-    _settings("_FILE cannot be", POSTGRES_PASSWORD_FILE="/no/such", POSTGRES_PASSWORD=""),
+    Situation(
+        "a setting is missing or wrong",
+        "_FILE cannot be read: /no/such: No such file",
+        "write that file",
+        given(**FIVE | {"POSTGRES_PASSWORD_FILE": "/no/such", "POSTGRES_PASSWORD": ""}),
+    ),
     _settings("MIGRATION_LOCK_WAIT: ", POSTGRES_HOST="127.0.0.1", MIGRATION_LOCK_WAIT="x"),
     Situation(
         "a setting is missing or wrong",
