@@ -364,6 +364,7 @@ def test_what_cannot_move_in_is_said(new: New) -> None:
 
 def test_two_heads_are_recorded_both(new: New) -> None:
     _, service = new()
+    assert service.migrate().returncode == 0, "before it is known that there is a history"
     for name, before in (("one", None), ("east", "one"), ("west", "one")):
         text = "from alembic import op\n\ndef downgrade(): pass\n\ndef upgrade():\n"
         text += f"    op.execute('CREATE TABLE {name} ()')\n"
@@ -374,6 +375,27 @@ def test_two_heads_are_recorded_both(new: New) -> None:
     assert done.returncode == 0, done
     assert "has the schema of east west: recorded." in done.stdout
     assert sorted(service.version()) == ["east", "west"]
+    assert service.migrate("stamp", "--purge", "base").returncode == 0, "as it says"
+    assert service.version() == []
+
+
+def test_a_look_touches_no_other_database_and_makes_a_role_once(new: New) -> None:
+    _, service = new()
+    url = service.url.set(drivername="postgresql+psycopg2")
+    own = f"sa.create_engine({url.render_as_string(hide_password=False)!r}).begin()"
+    text = "import sqlalchemy as sa\nfrom alembic import op\nrevision = 'one'\n"
+    text += "down_revision = None\ndef downgrade(): pass\ndef upgrade():\n"
+    text += "    op.execute('CREATE ROLE of_old')\n"
+    more = f"    with {own} as own: own.exec_driver_sql('CREATE TABLE leaked ()')\n"
+    (service.versions / "one.py").write_text(text + more)
+    done = adopt(service)
+    assert f"a revision connects to {url.database} by itself, not by op.get_bind()" in done.stderr
+    assert not service.sql("SELECT 1 FROM pg_tables WHERE tablename = 'leaked'")
+    (service.versions / "one.py").write_text(text)
+    for _ in range(2):
+        done = adopt(service)
+        assert done.returncode == 0, done
+    service.sql("DROP ROLE of_old")
 
 
 def test_an_interruption_leaves_no_database(new: New, own_server: URL) -> None:

@@ -7,6 +7,7 @@ a database of its own. With it, says besides which revision the database of the 
 
 import ast
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ from testing.revisions import OneProblem, driver_error, failure, revisions, scri
 from testing.schema import Catalog, catalog, catalog_reader, difference
 from testing.scratch import NO_ROWS, dump, errors_as_sentences, scratch_database, write_revision
 from testing.shape import BASELINE
+from testing.whole_server import watched
 
 VERSIONS = BACKEND / "alembic" / "versions"
 NAMING, SETTINGS = BACKEND / "app" / "core" / "naming.py", BACKEND / "pyproject.toml"
@@ -126,6 +128,7 @@ def settle(url: URL | None) -> None:
         replace(SETTINGS, r"(?m)^released = .*", said)
         write_names(NO_CONVENTION)
         print(f"The template's baseline is gone. In pyproject.toml: {said}")
+        print(f"A database that has the baseline already: {MIGRATE} stamp --purge base")
     if NO_CONVENTION in [value for _, value in conventions(NAMING)]:
         find_names()  # again, until there is one
 
@@ -149,7 +152,9 @@ def walk(url: URL | None) -> None:
     with (
         scratch_database("adopt") as own,
         catalog_reader(own) as read,
+        watched(),
     ):
+        os.environ.pop("TEST_DATABASE_URL", None)  # roles are made there, where they are not yet
 
         def steps(heads: Any, _: MigrationContext) -> Iterator[Any]:
             nonlocal nearest

@@ -8,17 +8,19 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, Engine, make_url
 
 from app.core.config import get_settings
 from app.core.urls import for_driver
 from app.migrate.explain import explain
-from testing.databases import execute, temporary_database
+from testing.databases import execute, made, temporary_database
 from testing.revisions import OneProblem
 from testing.server import find_binaries
+from testing.whole_server import listening
 
 OF_PSQL = re.compile(r"\n--\n-- PostgreSQL database dump complete\n--\n\s*(\\unrestrict .*)?\s*$")
 # And the comments of extensions, which come by themselves: only an owner may set them.
@@ -67,10 +69,19 @@ def errors_as_sentences() -> Generator[None]:
         sys.exit(problem.exit_code)
 
 
-def scratch_database(what: str) -> AbstractContextManager[URL]:
+@contextmanager
+def scratch_database(what: str) -> Generator[URL]:
     """An empty database, on the server of TEST_DATABASE_URL or on that of the settings."""
     server = make_url(os.environ.get("TEST_DATABASE_URL") or get_settings().database_url_sync)
-    return temporary_database(server, f"{what}_{secrets.token_hex(4)}")
+
+    def only_own(dialect: Any, _: Any, args: Any, arguments: dict[str, Any]) -> None:
+        name = arguments.get("dbname", arguments.get("database"))
+        if dialect.name == "postgresql" and name not in made:
+            raise OneProblem(f"a revision connects to {name} by itself, not by op.get_bind()")
+
+    own = temporary_database(server, f"{what}_{secrets.token_hex(4)}")
+    with own as url, listening(Engine, do_connect=only_own):
+        yield url
 
 
 def dump(url: URL, *options: str) -> str:
