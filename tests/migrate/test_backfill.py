@@ -220,7 +220,9 @@ def test_it_waits_while_a_standby_is_behind(
 ) -> None:
     fill(service, 1500)
     module, naps = template_module("app.migrate.backfill"), list[tuple[float, int]]()
-    lag = "CREATE OR REPLACE VIEW lag.pg_stat_replication AS SELECT '{} s'::interval AS replay_lag"
+    archiver = "('99 s'::interval, NULL::pg_lsn)"  # such as pg_receivewal, which replays nothing
+    columns = "pg_stat_replication (replay_lag, replay_lsn)"
+    lag = f"CREATE OR REPLACE VIEW lag.{columns} AS VALUES {archiver}, ('{{}} s', '0/1')"
     service.sql(f"CREATE SCHEMA lag; {lag.format(11)}")
     session.exec_driver_sql("SET search_path = lag, public, pg_catalog")
 

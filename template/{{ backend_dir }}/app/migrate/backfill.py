@@ -11,7 +11,7 @@ from app.migrate.errors import MigrationError, problem
 
 BATCH = 1000  # rows, whose locks are held for some ten milliseconds
 REPORT = 10  # seconds from one line to the next, where no terminal shows the progress
-BEHIND = "SELECT max(replay_lag) > '10 s' FROM pg_stat_replication"
+BEHIND = "SELECT max(replay_lag) > '10 s' FROM pg_stat_replication WHERE replay_lsn IS NOT NULL"
 
 
 def backfill(connection: Connection, table: str, values: str, where: str, key: str = "id") -> None:
