@@ -168,6 +168,29 @@ def test_a_test_from_fastapis_examples_runs(render: Render) -> None:
     assert code == 0, output
 
 
+WAITS = """
+from sqlalchemy import text
+
+INSERT = text("INSERT INTO orders VALUES (1)")
+
+
+async def test_it(session, engine, own_database, empty_database):
+    await session.execute(INSERT)
+    async with engine.begin() as another:
+        await another.execute(INSERT)
+"""
+
+
+def test_no_test_waits_for_a_lock_without_end(render: Render) -> None:
+    project = render()
+    write_revision(project.backend, "orders", "baseline", TABLE)
+    (project.backend / "tests" / "test_waits.py").write_text(WAITS)
+    code, output = suite(project, "tests/test_waits.py")
+    assert code == 1
+    assert "LockNotAvailable" in output
+    assert "canceling statement due to lock timeout" in output
+
+
 OVERLAPS = """
 from sqlalchemy import text
 

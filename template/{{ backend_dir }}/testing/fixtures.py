@@ -6,7 +6,7 @@ is rolled back for each test.
 
 import os
 from collections.abc import AsyncGenerator, Generator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from unittest.mock import patch
 
 import alembic.util
@@ -19,7 +19,14 @@ from sqlalchemy.pool import NullPool
 from app.core.config import get_settings
 from app.core.database import get_engine, get_session_factory
 from app.migrate.explain import explain
-from testing.databases import Alembic, connect, create_database, drop_database, temporary_database
+from testing.databases import (
+    Alembic,
+    connect,
+    create_database,
+    drop_database,
+    execute,
+    temporary_database,
+)
 from testing.overlap import overlaps_refused
 from testing.revisions import OneProblem, released, shared_problem, warnings_shown
 from testing.rows import Examples
@@ -64,6 +71,14 @@ def made_once(server: URL, what: str, source: str, *revisions: str) -> str:
     return name
 
 
+@contextmanager
+def without_hangs(server: URL, what: str, template: str = "template0") -> Generator[URL]:
+    """A database of which two sessions of one test wait for each other no longer than this."""
+    with temporary_database(server, database_name(what), template) as url:
+        execute(url, f"ALTER DATABASE {url.database} SET lock_timeout = '30s'")
+        yield url
+
+
 @pytest.fixture(scope="session")
 def released_template(server: URL) -> str:
     """The name of a database at `released` of pyproject.toml; without any, of an empty one."""
@@ -86,21 +101,21 @@ def template(server: URL, released_template: str) -> str:
 @pytest.fixture(scope="session")
 def database(server: URL, template: str) -> Generator[URL]:
     """This worker's database, at head; DATABASE_URL names it."""
-    with temporary_database(server, database_name("worker"), template) as url:
+    with without_hangs(server, "worker", template) as url:
         yield url
 
 
 @pytest.fixture
 def own_database(server: URL, template: str) -> Generator[URL]:
     """A database at head for this test alone, which may commit and change the schema."""
-    with temporary_database(server, database_name("own"), template) as url:
+    with without_hangs(server, "own", template) as url:
         yield url
 
 
 @pytest.fixture
 def empty_database(server: URL) -> Generator[URL]:
     """A database for this test alone, without any table."""
-    with temporary_database(server, database_name("empty")) as url:
+    with without_hangs(server, "empty") as url:
         yield url
 
 
