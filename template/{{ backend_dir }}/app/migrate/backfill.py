@@ -3,6 +3,7 @@
 
 import sys
 import time
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -17,27 +18,20 @@ BEHIND = "SELECT max(replay_lag) > '10 s' FROM pg_stat_replication WHERE replay_
 def backfill(connection: Connection, table: str, values: str, where: str, key: str = "id") -> None:
     """`UPDATE table SET values WHERE where`, BATCH rows at a time, each committed.
 
-    It goes through the table once, in the order of `key`: an indexed column, NOT NULL, such as the
-    first of the primary key. Called again after an interruption, it continues: what is done does
-    not match `where` any more. After a batch it waits as long as that took, and while a standby is
-    ten seconds behind, where the role is a member of pg_monitor and sees that.
-
-    Raises:
-        ValueError: `connection` is not in autocommit.
-        MigrationError: rows are left that match `where`.
+    In the order of `key`: an indexed column, such as the first of the primary key. Called again
+    after an interruption, it continues: what is done does not match `where` any more. After a
+    batch it waits as long as that took, and while a standby is ten seconds behind, where the role
+    is a member of pg_monitor and sees that. Raises ValueError where `connection` is not in
+    autocommit, and MigrationError where rows are left that match `where`.
     """
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         raise ValueError("backfill() belongs into `with op.get_context().autocommit_block():`")
     at: dict[str, Any] = {}  # the keys that bound a batch
+    run: Any = partial(connection.exec_driver_sql, parameters=at)
     values, where = values.replace("%", "%%"), where.replace("%", "%%")
-
-    def run(sql: str) -> Any:
-        return connection.exec_driver_sql(sql, at)
-
     keys = f'SELECT CAST({key} AS text) AS "?" FROM {table}'  # as Python has no infinite date
     at["last"] = run(f"{keys} ORDER BY {key} DESC LIMIT 1").scalar()
-    # Newer rows have the values. A key that is NULL must not hide its row.
-    pending = f"WHERE ({key} <= %(last)s) IS NOT FALSE AND ({where})"
+    pending = f"WHERE ({key} <= %(last)s) IS NOT FALSE AND ({where})"  # no newer rows
     total = left = run(f"SELECT count(*) FROM {table} {pending}").scalar()
     done, end = 0, "  \r" if sys.stderr.isatty() else "\n"
     began = said = time.monotonic()
