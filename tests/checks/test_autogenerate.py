@@ -145,6 +145,7 @@ def random_models(seed: int) -> dict[str, Any]:
     return {"models": "\n".join(models), "then": "\n".join(then)}
 
 
+@pytest.mark.in_turn(2, of="models")
 def test_random_columns_go_through_the_loop(render: Render, server: URL) -> None:
     """Types, nullability, defaults and indexes; AUTOGENERATE_SEED is the first of them."""
     number = int(os.environ.get("AUTOGENERATE_MODELS", "8"))
@@ -219,6 +220,7 @@ LATER = [
 ]
 
 
+@pytest.mark.in_turn(2, of="models")
 def test_the_sequence_of_the_readme_with_an_enum(
     render: Render, new_database: NewDatabase, server: URL
 ) -> None:

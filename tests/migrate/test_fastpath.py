@@ -274,6 +274,7 @@ def applied_from_another_text(service: Service) -> None:
     path.write_text(text)
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize(
     "change",
     [
