@@ -582,6 +582,7 @@ def test_its_query_counts_for_both_drivers(render: Render, own_server: URL) -> N
         ({"query": {"sslmode": "require"}}, "SSL"),
         ({"query": {"sslmode": "nonsense"}}, "sslmode"),
         ({"username": "suite_maker", "password": "known-by-me"}, "may not create databases"),
+        ({"query": {"options": "-c default_transaction_read_only=on"}}, "is read-only"),
     ],
     ids=lambda value: "" if isinstance(value, str) else str(next(iter(value.values()))),
 )

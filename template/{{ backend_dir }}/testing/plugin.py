@@ -95,6 +95,8 @@ def _join_server(stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
         may_create = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
         if execute(server, may_create) != [(True,)]:
             raise ValueError("its role may not create databases\nNext:  ALTER ROLE ... CREATEDB")
+        if execute(server, "SHOW transaction_read_only") != [("off",)]:
+            raise ValueError("it is read-only\nNext:  name the primary, or a role that may write")
         for name in drop_leftovers(server, run):
             notes.add(f"dropped {name}, which a run that was killed had left behind")
         stack.enter_context(suppress(Exception))  # the server is gone, and every test said so
