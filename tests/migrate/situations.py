@@ -920,6 +920,13 @@ SITUATIONS = [
         ]
     ),
     Situation(
+        "a transaction that is serializable, or repeatable read, met another one",
+        r"another transaction changed the same rows \(could not serialize",
+        f"^{SAME}",
+        given(MIGRATION_RETRY_WAIT="0"),
+        statement("DO $$ BEGIN RAISE 'could not serialize' USING ERRCODE = '40001'; END $$"),
+    ),
+    Situation(
         "a revision fails",
         r"relation .lost. does not exist in alembic/versions/.*_wrong_made_by_a_test.py, line 15; "
         "the statement: ALTER TABLE lost ADD x int$",
