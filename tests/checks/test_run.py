@@ -185,6 +185,8 @@ def test_no_test_waits_for_a_lock_without_end(render: Render) -> None:
     project = render()
     write_revision(project.backend, "orders", "baseline", TABLE)
     (project.backend / "tests" / "test_waits.py").write_text(WAITS)
+    module = project.backend / "testing" / "fixtures.py"
+    module.write_text(module.read_text().replace("= '30s'", "= '1s'"))
     code, output = suite(project, "tests/test_waits.py")
     assert code == 1
     assert "LockNotAvailable" in output

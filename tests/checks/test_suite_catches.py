@@ -86,7 +86,6 @@ NO_DRIFT = planted("no_drifts.toml")
 ENDED = "CREATE FUNCTION ended() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'"  # of them
 
 
-@pytest.mark.in_turn(2, of="planted revisions")
 def test_good_revisions_pass(render: Render, server: URL) -> None:
     project = render()
     write(project, GOOD)
@@ -97,7 +96,6 @@ def test_good_revisions_pass(render: Render, server: URL) -> None:
     print(output)
 
 
-@pytest.mark.in_turn(2, of="planted revisions")
 def test_broken_downgrades_are_caught_and_named(render: Render, server: URL) -> None:
     """In several histories, since the suite begins anew after each that leaves something behind."""
     names, found = list(BROKEN), dict[str, str]()
@@ -263,7 +261,6 @@ def changed_models(case: Case) -> str:
     return source
 
 
-@pytest.mark.in_turn(2, of="planted revisions")
 def test_drifts_are_caught_and_named(rendered: Render, server: URL) -> None:
     cases = [(case.before, changed_models(case)) for case in DRIFTS.values()]
     found = compared(rendered(), server, cases)
@@ -406,7 +403,6 @@ def test_branches_merges_bases_and_dependencies_pass(render: Render, server: URL
     assert "left over: column a.more" in output
 
 
-@pytest.mark.in_turn(2, of="planted revisions")
 def test_offline_differences_are_caught_and_named(render: Render, server: URL) -> None:
     project = render()
     cases = planted("offline.toml")
@@ -547,7 +543,6 @@ GUILTY = planted("guilty.toml")
 CHECKS = [f"testing/{name}.py" for name in ("offline", "reversible", "safety", "shape")]
 
 
-@pytest.mark.in_turn(2, of="planted revisions")
 def test_revisions_in_the_shape_of_real_ones_are_not_accused(render: Render, server: URL) -> None:
     project = render()
     write(project, INNOCENT)
@@ -558,7 +553,6 @@ def test_revisions_in_the_shape_of_real_ones_are_not_accused(render: Render, ser
     assert "DeprecationWarning: use something else" in output
 
 
-@pytest.mark.in_turn(2, of="planted revisions")
 def test_each_fault_is_one_alarm_and_the_walk_goes_on(render: Render, server: URL) -> None:
     project = render()
     write(project, GUILTY)
