@@ -80,10 +80,9 @@ def problem(table: str, name: str, /, **values: object) -> Problem:
     entry = entries()[table][name]
     in_compose = "MIGRATE_COMMAND" in os.environ
     files = (folder / "docker-compose.yml" for folder in (BACKEND, *BACKEND.parents))
-    remedy = entry["next"]
-    if in_compose or any(map(Path.is_file, files)):  # nobody can in the production image
-        remedy += entry.get("compose", "")
-    is_development = (BACKEND / "testing").is_dir()
+    remedy, is_development = entry["next"], (BACKEND / "testing").is_dir()
+    if in_compose or any(map(Path.is_file, files)):
+        remedy += entry.get("compose" if is_development else "production", entry.get("compose", ""))
     if not in_compose and is_development:
         remedy += entry.get("host", "")
     install = "docker compose build" if in_compose else "install it"
