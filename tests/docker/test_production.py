@@ -42,7 +42,7 @@ SELECT lo_from_bytea(4711, decode(repeat('00ff', 100000), 'hex'));
 """  # noqa: S608
 SLOW = """
 CREATE OR REPLACE FUNCTION is_slow(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
-IF current_database() = 'cut' THEN PERFORM pg_sleep(600); END IF; RETURN true;
+IF current_database() = 'cut_incomplete' THEN PERFORM pg_sleep(600); END IF; RETURN true;
 END $$;
 CREATE TABLE slow_to_restore (x int CHECK (is_slow(x)));
 INSERT INTO slow_to_restore VALUES (1)
@@ -58,6 +58,7 @@ FACTS = (
     " ORDER BY 1",
     "SELECT version_num FROM alembic_version",
     "SELECT revision, role FROM alembic_history",
+    "SELECT datdba::regrole, datacl FROM pg_database WHERE datname = current_database()",
     "SELECT setrole::regrole, setconfig FROM pg_db_role_setting JOIN pg_database"
     " ON pg_database.oid = setdatabase WHERE datname = current_database() ORDER BY 1",
 )
@@ -360,6 +361,8 @@ def test_a_round_trip_keeps_data_owners_privileges_settings_extensions_and_large
     psql(shop, DATA)
     psql(shop, f'ALTER DATABASE {shop.database} SET search_path = shop, public, "it\'s"')
     psql(shop, f"ALTER ROLE reader IN DATABASE {shop.database} SET work_mem = '8MB'")
+    said = f"ALTER DATABASE {shop.database} SET work_mem = 4444;"  # a text's, no statement
+    psql(shop, f"CREATE FUNCTION said() RETURNS text LANGUAGE sql AS $$ SELECT '\n{said}\n' $$")
     backup = shop.compose("run", "--rm", "backup", "first").stdout
     assert re.fullmatch(r"backups/first\.dump: \S+, \d+ s\n", backup)
     info = (folder / "first.dump").stat()
@@ -379,19 +382,41 @@ def test_nothing_is_overwritten(shop: Service) -> None:
     assert "Error: backups/mine.dump exists" in done.stderr
     assert mine.read_text() == "mine"
     before = psql(shop, "SELECT count(*) FROM pg_class")
-    done = shop.compose("run", "--rm", "restore", "backups/mine.dump", shop.database, status=1)
-    assert f'database "{shop.database}" already exists' in done.stderr
+    done = shop.compose("run", "--rm", "restore", "backups/mine.dump", shop.database, status=2)
+    assert f"Error: database {shop.database} exists" in done.stderr
     assert psql(shop, "SELECT count(*) FROM pg_class") == before
     done = shop.compose("run", "--rm", "restore", "backups/other.dump", status=2)
     assert "Error: no file backups/other.dump" in done.stderr
     mine.unlink()
 
 
+def test_passwords_in_use_are_not_made_again(shop: Service) -> None:
+    """By a step that is typed twice."""
+    made = re.findall(r"(?m)^\$ (mkdir .*)", (shop.path / "DEPLOY.md").read_text("utf-8"))
+    assert "secrets" in made[-1]
+    for words in made:
+        assert shop.execute("sh", "-c", words).returncode
+    for name, password in PASSWORDS.items():
+        file = shop.path / "secrets" / f"{name}_password"
+        assert file.read_text("utf-8") == f"{password}\n"
+
+
+def test_two_backups_of_one_name_make_one(shop: Service) -> None:
+    backups = shop.path / "backups"
+    taken = (backups / "before-1.0.0.dump").rename(backups / "taken.dump")
+    shop.compose("run", "--rm", "migrate", env={"VERSION": "1.0.0", "MIGRATION_BACKUP": "2"})
+    states = shop.compose("ps", "--all", "--format", "{{.ExitCode}}", "backup-first").stdout
+    assert states == "0\n0\n", shop.compose("logs", "backup-first").stdout
+    assert not [*backups.glob("*.part")]
+    taken.rename(backups / "before-1.0.0.dump")
+    shop.compose("run", "--rm", "migrate")
+
+
 def test_a_restore_that_fails_leaves_no_database(shop: Service) -> None:
     broken = shop.write("backups/broken.dump", "PGDMP nonsense")
     done = shop.compose("run", "--rm", "restore", "backups/broken.dump", "broken", status=1)
     assert "pg_restore: error" in done.stderr
-    assert psql(shop, "SELECT 1 FROM pg_database WHERE datname = 'broken'") == ""
+    assert psql(shop, "SELECT 1 FROM pg_database WHERE datname LIKE 'broken%'") == ""
     broken.unlink()
 
 
@@ -424,24 +449,31 @@ def test_a_backup_that_is_cut_off_leaves_nothing(shop: Service, number: str) -> 
     psql(shop, "DROP TABLE locked")
 
 
-def test_a_restore_that_is_cut_off_leaves_no_database(shop: Service) -> None:
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGKILL"])
+def test_a_restore_that_is_cut_off_leaves_nothing_of_that_name(shop: Service, number: str) -> None:
     """While it copies rows, into a table whose CHECK takes its time."""
+    psql(shop, "CREATE TABLE quick ()")
+    shop.compose("run", "--rm", "backup", "quick")
     psql(shop, SLOW)
     shop.compose("run", "--rm", "backup", "slow")
+    names = "SELECT datname FROM pg_database WHERE datname LIKE 'cut%'"
+    sleeps = "FROM pg_stat_activity WHERE datname LIKE 'cut%' AND wait_event = 'PgSleep'"
     with ThreadPoolExecutor() as pool:
         words = ["run", "--rm", "--name", shop.name, "restore", "backups/slow.dump", "cut"]
         run = pool.submit(shop.compose, *words, status=None)
-        look = (
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = 'cut' AND wait_event = 'PgSleep'"
-        )
-        while psql(shop, look) == "0\n":
+        while psql(shop, f"SELECT count(*) {sleeps}") == "0\n":
             assert not run.done(), run.result()
             time.sleep(0.1)
-        shop.engine.containers.get(shop.name).kill("SIGTERM")
+        shop.engine.containers.get(shop.name).kill(number)
         assert run.result().returncode
-    assert psql(shop, "SELECT 1 FROM pg_database WHERE datname = 'cut'") == ""
-    (shop.path / "backups" / "slow.dump").unlink()
-    psql(shop, "DROP TABLE slow_to_restore")
+    psql(shop, f"SELECT pg_terminate_backend(pid, 60000) {sleeps}")
+    assert psql(shop, names) == ("" if number == "SIGTERM" else "cut_incomplete\n")
+    shop.compose("run", "--rm", "restore", "backups/quick.dump", "cut")
+    assert psql(shop, names) == "cut\n"
+    for name in ("quick", "slow"):
+        (shop.path / "backups" / f"{name}.dump").unlink()
+    psql(shop, "DROP TABLE slow_to_restore, quick")
+    inside(shop, "postgres", "dropdb", "-U", "postgres", "cut")
 
 
 def test_the_next_release_and_a_restore_are_as_the_guide_says(shop: Service) -> None:
