@@ -32,7 +32,9 @@ def build(folder: Path) -> Documents:
     return {(it["kind"], it["metadata"]["name"]): it for it in found}
 
 
-def overlay(project: Path, folder: Path, *, has_init_container: bool) -> Documents:
+def overlay(
+    project: Path, folder: Path, *, has_init_container: bool = False, more: str = ""
+) -> Documents:
     """A release, as DEPLOY.md writes it."""
     base = shutil.copytree(project / "kubernetes", folder / "kubernetes")
     guide = (project / "DEPLOY.md").read_text()
@@ -41,7 +43,7 @@ def overlay(project: Path, folder: Path, *, has_init_container: bool) -> Documen
         component = (base / "init-container" / "kustomization.yaml").read_text()
         text += re.findall(r"(?m)^#   (components: .*)", component)[0]
     (folder / path).parent.mkdir(parents=True)
-    (folder / path).write_text(text)
+    (folder / path).write_text(text + more)
     return build((folder / path).parent)
 
 
@@ -231,6 +233,21 @@ def test_no_pod_of_a_release_starts_after_a_step_that_failed(guide: str, tmp_pat
         )
         assert done.returncode == 1
         assert len((tmp_path / "calls").read_text().splitlines()) == fails
+
+
+def test_the_job_runs_another_command_where_the_guide_says_so(
+    guide: str, rendered: Render, tmp_path: Path
+) -> None:
+    """A message that ends with `python -m app.migrate ...` can be followed."""
+    project = rendered(api="fastapi", deploy="kubernetes").path
+    [more] = re.findall(r"```yaml\n(patches:.*?)```", guide, re.DOTALL)
+    changed = overlay(project, tmp_path / "changed", more=more)
+    usual = overlay(project, tmp_path / "usual")
+    job = changed["Job", "migrate"]
+    kubernetes_validate.validate(job, VERSIONS[0], strict=True)
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    assert container.pop("command") == ["python", "-m", "app.migrate", "current"]
+    assert changed == usual
 
 
 def test_the_migration_is_a_job_or_an_init_container(documents: Documents) -> None:
