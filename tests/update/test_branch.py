@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -361,10 +361,12 @@ def test_a_signal_at_any_time_touches_nothing_of_the_users(
         )
 
 
-def start(project: Path, path: Path = BIN) -> subprocess.Popen[str]:
+def start(
+    project: Path, path: Path = BIN, options: Sequence[str] = (f"--vcs-ref={NEXT}",)
+) -> subprocess.Popen[str]:
     """The command itself, in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, PROGRAM, f"--vcs-ref={NEXT}"],
+        [sys.executable, PROGRAM, *options],
         cwd=project,
         env=environment(PATH=f"{path}{os.pathsep}{os.environ['PATH']}"),
         stdout=subprocess.PIPE,
@@ -468,6 +470,23 @@ def test_the_folder_of_temporary_files_may_be_behind_a_link(
     assert ended.code == 0, ended.said
 
 
+@pytest.mark.parametrize(
+    "given", [{"GIT_DIR": ".git"}, {"GIT_DIR": ".git", "GIT_INDEX_FILE": ".git/index"}]
+)
+def test_the_repository_of_a_hook_or_an_alias_is_left_alone(
+    workshop: Workshop, given: dict[str, str]
+) -> None:
+    """Git names it to them in variables, which would lead each commit of a rendering there."""
+    project = with_work(workshop.project(WORKING_TREE))
+    before = state(project)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, path in given.items():
+            patch.setenv(name, str(project / path))
+        ended = update_in_a_branch(project, f"--vcs-ref={NEXT}", fresh=True)
+    assert state(project) == before
+    assert ended.code == 0, ended.said
+
+
 # --- what comes of it ----------------------------------------------------------------------------
 
 
@@ -540,13 +559,15 @@ def test_what_was_deleted_stays_deleted_and_what_conflicts_is_listed(workshop: W
     assert missing(work) == []
     forget(project, str(update_in_a_branch(project).code))
     said = update_in_a_branch(project, f"--vcs-ref={NEXT}").said
-    assert said.endswith("There is no newer release.\n")
+    assert said.endswith("Nothing to merge: Copier changed no file.\n")
 
 
 def test_removed_and_renamed_files_are_listed(workshop: Workshop) -> None:
     project = workshop.project(BEFORE)
-    listed = update_in_a_branch(project, f"--vcs-ref={NEXT}").said
-    assert re.search(r"^D\tbackend/app/migrate/heads.py$", listed, re.MULTILINE)
+    said = update_in_a_branch(project, f"--vcs-ref={NEXT}", fresh=True).said
+    listed = set(re.findall(r"^D\tbackend/app/migrate/(.*)$", said, re.MULTILINE))
+    [named] = re.findall(r"(?s)app/migrate/ is replaced(.*?) are gone", said)
+    assert listed == set(re.findall(r"\w+[.]py", named)) != set()
 
 
 def test_an_edit_in_a_file_that_the_template_removed_is_a_conflict(workshop: Workshop) -> None:
@@ -554,8 +575,9 @@ def test_an_edit_in_a_file_that_the_template_removed_is_a_conflict(workshop: Wor
     project = workshop.project(BEFORE)
     work = add(project / "backend" / "app" / "migrate" / "heads.py")
     commit(project)
-    ended = update_in_a_branch(project, f"--vcs-ref={WORKING_TREE}")
+    ended = update_in_a_branch(project, f"--vcs-ref={WORKING_TREE}", fresh=True)
     assert "backend/app/migrate/heads.py" in unmerged(ended.worktree)
+    assert "are gone, an edited one is a conflict" in " ".join(ended.said.split())
     assert missing(work) == []
 
 
@@ -603,6 +625,25 @@ def test_other_answers_are_options(workshop: Workshop) -> None:
     assert "PostgreSQL 17 -> 18" in ended.said
     git(project, *MERGE)
     assert "postgres-18:" in (project / "docker-compose.yml").read_text()
+
+
+def test_an_option_that_changes_nothing_is_not_taken_for_the_newest_release(
+    workshop: Workshop,
+) -> None:
+    project = workshop.project(BEFORE)
+    said = update_in_a_branch(project, f"--vcs-ref={WORKING_TREE}", "--pretend", fresh=True).said
+    assert "no newer release" not in said
+    process = start(workshop.project(WORKING_TREE), options=["--help"])
+    assert "--vcs-ref" in process.communicate()[0]
+    assert process.returncode == 0
+
+
+def test_a_folder_where_the_worktree_would_be_is_not_an_earlier_update(workshop: Workshop) -> None:
+    project = workshop.project(WORKING_TREE)
+    work = add(project.with_name(f"{project.name}-{BRANCH}") / "mine.txt")
+    ended = update_in_a_branch(project, f"--vcs-ref={NEXT}")
+    assert "git worktree add" in str(ended.code)
+    assert missing(work) == []
 
 
 @pytest.mark.parametrize("change", ["_commit: .*\n", "(?<=_src_path: ).*", "(?s).*"])

@@ -201,4 +201,4 @@ def test_a_copy_that_cannot_be_updated_says_so_at_once(
     git(path, "init", "--quiet", "-b", "main")
     commit(path)
     ended = update_in_a_branch(path, fresh=True)
-    assert ended.said.endswith("There is no newer release.\n"), ended
+    assert ended.said.endswith("Nothing to merge: Copier changed no file.\n"), ended

@@ -29,14 +29,15 @@ To go back after the merge: git reset --keep ORIG_HEAD"""
 
 
 def run(*words: str | Path, folder: str | Path = ".", codes: tuple[int, ...] = (0,)) -> str:
-    """Run a command that exits with one of these codes; returns what it printed."""
+    """Run a command that exits with one of these codes; returns what git printed."""
     try:
-        done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, check=False)
+        stdout = None if words[0] == "copier" else subprocess.PIPE  # Copier's is its --help
+        done = subprocess.run(words, cwd=folder, stdout=stdout, check=False)
     except FileNotFoundError:
         sys.exit(f"Error: {words[0]} is not installed. Next: uv tool install {words[0]}")
     if done.returncode not in codes:
         sys.exit(f"Error: failed (above), and nothing has changed: {' '.join(map(str, words))}")
-    return done.stdout.decode("utf-8", "surrogateescape").strip("\n")
+    return (done.stdout or b"").decode("utf-8", "surrogateescape").strip("\n")
 
 
 def render(*words: str, project: Path) -> None:
@@ -51,8 +52,7 @@ def snapshot(rendering: Path, worktree: Path, prefix: str, parent: str) -> str:
     """A commit like HEAD, but with the rendering in place of the project."""
     git = ("git", f"--git-dir={worktree / '.git'}", f"--work-tree={rendering}")
     run(*git, "add", "--all", "--force", "--", prefix or ".", folder=rendering)
-    tree = run(*git, "write-tree")
-    return run(*git, "commit-tree", "-p", parent, "-m", BRANCH, tree)
+    return run(*git, "commit-tree", "-p", parent, "-m", BRANCH, run(*git, "write-tree"))
 
 
 def merge(base: str, target: str, worktree: Path) -> None:
@@ -62,8 +62,7 @@ def merge(base: str, target: str, worktree: Path) -> None:
     known = run("git", "ls-tree", "-rz", "--name-only", base, folder=worktree).split("\0")
     for entry in run("git", "status", "--porcelain", "-z", folder=worktree).split("\0"):
         if entry.startswith("DU "):  # what you deleted stays so; what moved from there is new
-            verb = "rm" if entry[3:] in known else "add"
-            run("git", verb, "--", entry[3:], folder=worktree)
+            run("git", "rm" if entry[3:] in known else "add", "--", entry[3:], folder=worktree)
 
 
 def update(options: list[str], worktree: Path, prefix: str) -> None:
@@ -94,17 +93,19 @@ def main(options: list[str]) -> None:
         os.environ |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
         os.environ["GIT_CONFIG_COUNT"] = str(number + 1)
     os.environ |= {"GIT_LITERAL_PATHSPECS": "1", "GIT_TEMPLATE_DIR": ""}
+    for name in os.environ.keys() & {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"}:
+        del os.environ[name]  # of a hook or an alias, for whose repository each command would work
     top = Path(run("git", "rev-parse", "--show-toplevel"))
     worktree = top.with_name(f"{top.name}-{BRANCH}")
     remove = ("git", "worktree", "remove", "--force", str(worktree))
     forget = ("git", "branch", "--delete", "--force", BRANCH)
-    if worktree.exists() or run("git", "for-each-ref", "--no-merged=HEAD", f"refs/heads/{BRANCH}"):
+    if (worktree / ".git").exists() or run("git", "branch", "--list", BRANCH, "--no-merged"):
         commands = f'    git worktree remove --force "{worktree}"\n    {" ".join(forget)}'
         sys.exit(f"Error: an earlier update is not merged. To forget it:\n\n{commands}")
     try:
         update(options, worktree, run("git", "rev-parse", "--show-prefix"))
         if not run("git", "status", "--porcelain", folder=worktree):
-            print("There is no newer release.")
+            print("Nothing to merge: Copier changed no file.")
             sys.exit()
         options = ["--cached", "--name-status", "--diff-filter=DRU"]
         listed = run("git", "diff", *options, folder=worktree)
