@@ -174,6 +174,8 @@ def test_what_cannot_be_squashed_is_said_and_changes_nothing(
     service.head = "a"
     service.add("c", "CREATE TABLE c (id int)")
     files = {path: path.read_bytes() for path in service.versions.glob("*.py")}
+    helped = run(service, "testing.squash", "--help")
+    assert helped.stderr.startswith("`python -m testing.squash [REVISION]`"), helped
     for released, words, said in (
         ("", [], "`released` in pyproject.toml is empty"),
         ("a", ["b"], "b is not released"),

@@ -149,11 +149,7 @@ def walk(url: URL | None) -> None:
         OneProblem: a revision fails.
     """
     live, same, nearest = url and comparable(catalog(url)), list[str](), ("", list[str]())
-    with (
-        scratch_database("adopt") as own,
-        catalog_reader(own) as read,
-        watched(),
-    ):
+    with scratch_database("adopt") as own, catalog_reader(own) as read, watched():
         os.environ.pop("TEST_DATABASE_URL", None)  # roles are made there, where they are not yet
 
         def steps(heads: Any, _: MigrationContext) -> Iterator[Any]:

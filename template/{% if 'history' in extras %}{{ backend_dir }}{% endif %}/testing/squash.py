@@ -32,7 +32,7 @@ COMMAND = "python -m testing.squash"
 VERSIONS, DRAFT = BACKEND / "alembic" / "versions", BACKEND / "alembic" / "squashed.py"
 
 
-def to_fold(name: str | None) -> list[Script]:
+def to_fold(name: str = "") -> list[Script]:
     """The revisions up to this one, or to the released one; the last is it."""
     if not released():
         sys.exit(
@@ -110,9 +110,7 @@ def squash(old: list[Script]) -> None:
         had, other = rows(before), rows(again)
         if not DRAFT.exists():
             statements.append(dump(before, "--rows-per-insert=100"))
-            labels = tuple(
-                sorted(set[str]().union(*(script._orig_branch_labels for script in old)))
-            )
+            labels = tuple(sorted({it for script in old for it in script._orig_branch_labels}))
             title = f"What {len(old)} revisions had made, by testing/squash.py"
             write_revision(DRAFT, head, title, statements, labels or None)
         for script in revisions():
@@ -157,5 +155,7 @@ def other_rows(had: Rows, other: Rows, found: Rows) -> list[str]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 2 or sys.argv[-1].startswith("-"):
+        sys.exit(__doc__)
     with errors_as_sentences():
-        squash(to_fold(next(iter(sys.argv[1:]), None)))
+        squash(to_fold(*sys.argv[1:]))
