@@ -658,6 +658,13 @@ SITUATIONS = [
         ask="ready",
     ),
     # 6, 7, 8: revisions and models
+    Situation(
+        "`upgrade +<n>` or `downgrade -<n>` at the end of the revisions",
+        r"didn't produce 1 migrations: fewer are left, or there are several heads$",
+        "^python -m app.migrate history --indicate-current$",
+        migrated(),
+        args="upgrade +1",
+    ),
     *(
         Situation(
             "the database is behind the code",
@@ -766,8 +773,8 @@ SITUATIONS = [
         for versions, args, cause in [
             (("baseline", "one"), "upgrade head", "row: baseline, and one which comes after it$"),
             (("baseline", "baseline"), "upgrade head", "row: baseline, 2 times$"),
-            (("",), "upgrade head", "row: an empty one$"),
-            (("baseline", ""), "downgrade base", "row: an empty one$"),
+            (("",), "upgrade head", "row: an empty one, or the command's$"),
+            (("baseline", ""), "downgrade base", "row: an empty one, or the command's$"),
         ]
     ),
     Situation(

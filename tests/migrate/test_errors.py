@@ -220,6 +220,14 @@ def test_a_misspelt_command_is_refused_with_the_usage(guide: Guide, stage: Stage
     row.follow(stage.service)
 
 
+def test_an_empty_word_for_a_revision_is_named_beside_the_row(guide: Guide, stage: Stage) -> None:
+    """As a script types it, whose variable is not set: no row is wrong."""
+    row = guide["a row of `alembic_version` was written by hand"]
+    done = run(stage.service, "upgrade", "")
+    row.check(done, whole=False)
+    assert "or the command's" in done.stderr
+
+
 def test_one_of_several_hosts_is_enough(stage: Stage) -> None:
     right = stage.service.url
     query = {"host": [f"127.0.0.1:{free_port()}", f"{right.host}:{right.port}"]}

@@ -99,7 +99,7 @@ def _of_alembic(error: BaseException) -> Problem | None:
     if isinstance(error, AssertionError) and in_alembic:
         if frames[-1].name == "not_none":
             return problem("revisions", "unusable-id", id="base", file="a revision")
-        return problem("revisions", "wrong-row", which="an empty one")
+        return problem("revisions", "wrong-row", which="an empty one, or the command's")
     if file := _read_by_alembic(error):
         if isinstance(error, KeyError):
             text = (BACKEND / file).read_text("utf-8", "replace")
