@@ -163,7 +163,7 @@ def test_every_row_is_played_and_every_exit_code_has_one(guide: Guide) -> None:
 def test_every_entry_can_be_said_and_be_found() -> None:
     """Some are too rare to be played, such as a full disk."""
     errors = template_module("app.migrate.errors")
-    fields = {"when", "cause", "next", "exit", "compose", "host", "transient"}
+    fields = {"when", "cause", "next", "exit", "compose", "host", "production", "transient"}
     for table, entries in errors.entries().items():
         for name, entry in entries.items():
             assert errors.problem(table, name).cause
