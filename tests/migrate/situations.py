@@ -544,6 +544,13 @@ SITUATIONS = [
         ask="ready",
     ),
     Situation(
+        "an unknown host name",
+        "could not translate host name",
+        "docker compose up --wait postgres$",
+        url(host="no-such-host.invalid"),
+        given(MIGRATE_COMMAND=COMPOSE),
+    ),
+    Situation(
         "too many connections",
         "too many connections",
         "max_connections",
