@@ -70,6 +70,14 @@ def test_a_changed_password_meets_the_old_volume_and_the_way_out_works(
     assert shop.version() == ["baseline"]
 
 
+def test_a_revision_that_cannot_be_written_says_so(shop: Service) -> None:
+    guide: Guide = read(shop.project.backend / "alembic" / "README.md")
+    words = ["run", "--rm", "--user=12345:12345", "migrate", "revision", "-m", "x"]
+    done = shop.compose(*words, status=2)
+    said = Done(done.returncode, "", done.stderr.strip())
+    guide["`revision` in the production image, or in a folder of another user"].check(said)
+
+
 def type_in(service: Service, command: str, dialogue: list[tuple[str, str]]) -> str:
     """Run a command in a terminal and answer its questions; returns what the terminal showed."""
     ours, theirs = pty.openpty()

@@ -265,6 +265,12 @@ def test_the_way_out_of_a_wrong_password_is_in_the_message(shop: Service) -> Non
     assert shop.execute("sh", "-c", command).returncode == 0
 
 
+def test_a_revision_is_made_where_one_develops(shop: Service) -> None:
+    done = shop.compose("run", "--rm", "migrate", "revision", "-m", "x", status=2)
+    assert "Error: cannot write the revision: [Errno 30] Read-only file system" in done.stderr
+    assert "Next:  type it where you develop" in done.stderr
+
+
 def test_no_secret_is_in_an_image_a_log_or_an_inspection(shop: Service) -> None:
     image = f"{shop.environment['IMAGE']}:1.0.0"
     texts = [

@@ -80,7 +80,7 @@ def _of_settings(error: BaseException) -> Problem | None:
     files = [file for file, names in SETTINGS.items() if called & {*names.split()}]
     if file := PARSERS.get(type(error).__module__) or next(iter(files), None):
         said = repr(error) if isinstance(error, KeyError) else error
-        return problem("settings", "file", file=file, error=said)
+        return find("settings", [f"{said} [in {file}]"], file=file, error=said)
     if isinstance(error, UnicodeEncodeError):  # psycopg2's, of a variable of the environment
         return problem("settings", "invalid", details=f"a value that is not UTF-8: {error}")
     if isinstance(error, OSError | UnicodeError) and "dotenv" in used:
