@@ -10,7 +10,7 @@ from contextlib import closing
 from alembic.script import Script
 from sqlalchemy import URL
 
-from testing.audit.compatibility import SNAPSHOT, Fact, compare, snapshot
+from testing.audit.compatibility import SNAPSHOT, Snapshot, compare, snapshot
 from testing.audit.locks import OPTIONS, Watch
 from testing.audit.messages import Report
 from testing.databases import connect, execute
@@ -39,7 +39,7 @@ class Audit(Walk):
         super().start_again()
         self.observer = self.resources.enter_context(closing(connect(self.url, options=OPTIONS)))
         self.observer.cursor().execute(SNAPSHOT)
-        self.facts: list[Fact] | None = None  # of its catalog, as the last revision left it
+        self.facts: Snapshot | None = None  # of its catalog, as the last revision left it
 
     def check(self, script: Script) -> Report | None:
         """What it does; None if it cannot be applied."""

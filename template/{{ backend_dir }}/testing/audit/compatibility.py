@@ -20,23 +20,33 @@ class Fact(NamedTuple):
     """A row of snapshot.sql, which says what these are; a list is a text, see `_parts`."""
 
     hazard: str
-    is_new: bool
+    is_new: str
     ids: str
-    or_by: str | None
+    or_by: str
     within: str
     names: str
     what: str
 
 
-def snapshot(connection: Connection) -> list[Fact]:
-    """What code can rely on in a database, once SNAPSHOT has prepared its connection."""
+class Snapshot(NamedTuple):
+    """What code can rely on in a database."""
+
+    facts: dict[str, None]  # as texts, of which most are never looked into; in their order
+    ids: set[str]  # of them all
+
+
+def snapshot(connection: Connection) -> Snapshot:
+    """What is there now, once SNAPSHOT has prepared the connection."""
     with connection.cursor() as cursor:
         cursor.execute("EXECUTE facts")
-        return [Fact(*row) for row in cursor]
+        rows = cursor.fetchall()
+    return Snapshot(
+        dict.fromkeys(fact for fact, _ in rows), {*_parts("\x1f".join(ids for _, ids in rows))}
+    )
 
 
 def compare(
-    before: list[Fact], after: list[Fact], statements: list[Statement], report: Report
+    before: Snapshot, after: Snapshot, statements: list[Statement], report: Report
 ) -> None:
     """Report what breaks code that was written for `before`."""
     unknown = Statement(where(report.script, "upgrade"), "(unknown)")
@@ -44,21 +54,20 @@ def compare(
         report.add(fact.hazard, _origin(fact, statements) or unknown, fact.what)
 
 
-def _hazards(before: list[Fact], after: list[Fact]) -> Iterator[Fact]:
-    both = {*before} & {*after}
-    was, now = ({*_parts("\x1f".join(fact.ids for fact in it))} for it in (before, after))
-    for facts, others, is_new in ((before, now, False), (after, was, True)):
-        for fact in facts:
-            counts = fact.hazard and fact.is_new == is_new and fact not in both
+def _hazards(before: Snapshot, after: Snapshot) -> Iterator[Fact]:
+    for these, others, is_new in ((before, after, "f"), (after, before, "t")):
+        for text in (it for it in these.facts if it not in others.facts):
+            fact = Fact(*text.split("\x1e", 6))
             if (
-                counts
-                and others.issuperset(_parts(fact.within))
-                and others.isdisjoint([*_parts(fact.ids), *_parts(fact.or_by)])
+                fact.hazard
+                and fact.is_new == is_new
+                and others.ids.issuperset(_parts(fact.within))
+                and others.ids.isdisjoint([*_parts(fact.ids), *_parts(fact.or_by)])
             ):
                 yield fact
 
 
-def _parts(text: str | None) -> list[str]:
+def _parts(text: str) -> list[str]:
     return text.split("\x1f") if text else []
 
 

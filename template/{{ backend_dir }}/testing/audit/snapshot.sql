@@ -33,8 +33,7 @@ WITH ours AS (
 ), col AS MATERIALIZED (
     SELECT attname, attnum, attnotnull, attidentity, attgenerated, attcollation, attacl, relkind, is_table,
            relation.id AS of, alike, called, atttypid,
-           (SELECT max(seqrelid) FROM pg_depend JOIN pg_sequence ON seqrelid = objid
-            WHERE refclassid = 'pg_class'::regclass AND refobjid = attrelid AND refobjsubid = attnum) AS sequence,
+           sequence,
            format_type(atttypid, atttypmod) AS exact_type,
            relation.id || '.' || attnum AS id, ARRAY[attname::text, name] AS names, file,
            name || '.' || attname AS what,
@@ -44,6 +43,10 @@ WITH ours AS (
            atthasdef OR attidentity <> '' OR EXISTS (SELECT FROM pg_type t
                WHERE t.oid = atttypid AND typdefault IS NOT NULL) AS given
     FROM pg_attribute JOIN relation ON relation.oid = attrelid
+    LEFT JOIN (SELECT refobjid, refobjsubid, max(seqrelid) AS sequence
+               FROM pg_sequence JOIN pg_depend ON objid = seqrelid
+               WHERE classid = 'pg_class'::regclass AND refclassid = classid GROUP BY 1, 2) AS numbering
+        ON refobjid = attrelid AND refobjsubid = attnum
     WHERE attnum > 0 AND NOT attisdropped AND relkind <> 'S'
 ), named (id, alike, stem, name, acl) AS (
     SELECT 'type ' || oid, 'type ' || oid::regtype, oid::regtype::text, oid::regtype::text,
@@ -97,13 +100,18 @@ WITH ours AS (
     ) AS c
 ), index AS MATERIALIZED (
     SELECT i.*, 'index ' || indexrelid AS id, relation.id AS table_id, own.relname AS own,
+           array_agg(own.relname::text) OVER (PARTITION BY indrelid) AS taken,
            indexrelid::regclass::text AS name,
-           'unique ' || relation.id || substring(pg_get_indexdef(indexrelid), ' USING .*') AS alike,
+           CASE WHEN indisunique THEN
+               'unique ' || relation.id || substring(pg_get_indexdef(indexrelid), ' USING .*') END AS alike,
            ARRAY(SELECT format('%s.%s', relation.id, n) FROM unnest(indkey::int[]) n) AS columns,
            CASE WHEN indexrelid IN (SELECT conindid FROM pg_constraint
                WHERE contype <> 'f') THEN '' END AS silent
     FROM pg_index i
     JOIN relation ON relation.oid = indrelid JOIN pg_class own ON own.oid = indexrelid
+), key AS MATERIALIZED (
+    SELECT indrelid, alike, columns FROM index
+    WHERE indisunique AND indimmediate AND indpred IS NULL AND indexprs IS NULL
 ), trigger AS (
     SELECT format('trigger %s %s', relation.id, does) AS id, relation.id AS table_id, fills,
            ARRAY[made, name] AS names, made || ' of ' || name AS what
@@ -219,13 +227,12 @@ FROM index, LATERAL (VALUES
     -- What a unique key has among its columns is unique.
     (indisunique, 'rejects-rows', true, ARRAY[alike, id || ' rule'],
      CASE WHEN indisunique THEN ARRAY(
-         SELECT o.alike FROM index o WHERE o.table_id = index.table_id AND o.indisunique AND o.indimmediate
-         AND o.columns <@ index.columns[:index.indnkeyatts] AND o.indpred IS NULL AND o.indexprs IS NULL) END, table_id || array_remove(columns, table_id || '.0'), name),
+         SELECT key.alike FROM key WHERE key.indrelid = index.indrelid
+         AND key.columns <@ index.columns[:index.indnkeyatts]) END, table_id || array_remove(columns, table_id || '.0'), name),
     (indisunique, 'drops', false, ARRAY[id, concat(alike, indimmediate)], '{}', table_id || columns, name || ' (ON CONFLICT needs it)'),
     -- To take another's place is what a new index does.
     (true, coalesce(silent, 'renames'), false, ARRAY[id || ' ' || own],
-     ARRAY(SELECT id || ' ' || relname FROM pg_index o JOIN pg_class ON oid = o.indexrelid
-           WHERE o.indrelid = index.indrelid), ARRAY[id], name)
+     ARRAY(SELECT id || ' ' || other FROM unnest(taken) AS other), ARRAY[id], name)
 ) AS fact (holds, hazard, is_new, ids, or_by, within, what) WHERE holds
 UNION ALL
 SELECT 'adds-trigger', true, ARRAY[id], '{}', ARRAY[table_id], names, what FROM trigger
@@ -243,6 +250,7 @@ SELECT 'restricts', true, ARRAY[setting], '{}', '{}', ARRAY['SET'], setting
 FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) AS setting
 WHERE datname = current_database() AND setting ~ '^(search_path|role|default_transaction_read_only)='
 )
-SELECT hazard, is_new, array_to_string(ids, E'\x1F'), array_to_string(or_by, E'\x1F'), array_to_string(within, E'\x1F'),
-       array_to_string(names, E'\x1F'), what
+SELECT concat(hazard, E'\x1E', is_new, E'\x1E', array_to_string(ids, E'\x1F'), E'\x1E', array_to_string(or_by, E'\x1F'),
+              E'\x1E', array_to_string(within, E'\x1F'), E'\x1E', array_to_string(names, E'\x1F'), E'\x1E', what),
+       array_to_string(ids, E'\x1F')
 FROM fact
