@@ -17,7 +17,7 @@ from typing import Any
 import docker
 import psycopg2
 import pytest
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import DockerException
 from docker.models.containers import Container
 
 from tests._kit.report import cannot_run
@@ -169,11 +169,9 @@ def slug(engine: docker.DockerClient) -> Generator[str]:
     """The slug of all services of this session: they share one image, built by whoever is first."""
     slug = f"demo-shop-{secrets.token_hex(3)}"
     yield slug
-    for name in (f"{slug}-backend", f"{slug}-runtime", f"{slug}-api-backend"):
-        try:
-            engine.images.remove(name, force=True)
-        except ImageNotFound:
-            continue
+    for image in engine.images.list(filters={"reference": f"{slug}-*"}):
+        for tag in image.tags:
+            engine.images.remove(tag, force=True)
 
 
 @pytest.fixture(scope="session")
@@ -215,6 +213,8 @@ def new_service(
             # Production's is not Compose's; an update may have taken one from docker-compose.yml.
             for volume in engine.volumes.list(filters={"name": f"{name}_"}):
                 volume.remove()
+            of_project = {"label": f"com.docker.compose.project={name}"}
+            engine.images.prune({"dangling": True} | of_project)  # what was built anew
             shutil.rmtree(place)
 
     return new_service
