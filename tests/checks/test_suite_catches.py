@@ -433,7 +433,7 @@ def test_one_failing_downgrade_has_few_looked_at_alone(render: Render, own_serve
     with log.open(encoding="utf-8") as lines:
         lines.seek(before)
         reads = lines.read().count("EXECUTE catalog")
-    assert 4 <= reads <= 60
+    assert 4 <= reads <= 30
 
 
 def test_what_is_released_is_applied_and_judged_by_none(render: Render, server: URL) -> None:

@@ -52,6 +52,7 @@ class Pair(Walk):
         self.printed = print_sql(unreleased())
         self.found: dict[str, str] = {}  # what is wrong with a revision
         self.notes: dict[str, None] = {}
+        self.at: Script | None = None  # of those that are compared
         super().__init__(origin, "online")
 
     def start_again(self) -> None:
@@ -67,7 +68,7 @@ class Pair(Walk):
 
     def look(self, some: list[Script]) -> None:
         """See what is wrong with revisions that follow: with all at once, or with ever fewer."""
-        size = len(some)
+        size, suspect = len(some), None
         while part := some[:size]:
             said, failed = None, None
             try:
@@ -76,10 +77,13 @@ class Pair(Walk):
                 failed = error
             if said != "" and not (self.is_new and len(part) == 1):
                 # What was reverted before, or one of them alone, may be why.
-                size = max(len(part) // 4, 1) if self.is_new else size
+                if self.is_new:
+                    suspect = self.at
+                    size = max(part.index(suspect) if suspect else len(part) // 4, 1)
                 self.start_again()
                 continue
-            some, size = some[size:], size * 2 if said == "" else 1
+            some = some[size:]
+            size = size * 2 if said == "" and suspect not in some[:1] else 1
             if failed:
                 self.fail(part[0], failed)
                 continue
@@ -96,6 +100,7 @@ class Pair(Walk):
         """
         for name, order in (UP,) if declared(some[0], "irreversible") else (UP, DOWN):
             for script in some[::order]:
+                self.at = script
                 try:
                     said = self.step(name, script)
                 except Exception:
@@ -104,6 +109,7 @@ class Pair(Walk):
                     return None
                 if said:
                     return said
+            self.at = None  # any of them
             if lines := difference(self.read(), self.read_offline()):
                 what = f"{name}() with --sql makes another schema than without:"
                 return "\n  ".join([f"{where(script, name)}: {what}", *lines])
