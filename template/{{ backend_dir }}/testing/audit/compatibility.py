@@ -45,9 +45,7 @@ def snapshot(connection: Connection) -> Snapshot:
     )
 
 
-def compare(
-    before: Snapshot, after: Snapshot, statements: list[Statement], report: Report
-) -> None:
+def compare(before: Snapshot, after: Snapshot, statements: list[Statement], report: Report) -> None:
     """Report what breaks code that was written for `before`."""
     unknown = Statement(where(report.script, "upgrade"), "(unknown)")
     for fact in _hazards(before, after):
