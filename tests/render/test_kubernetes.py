@@ -55,6 +55,18 @@ def documents(request: pytest.FixtureRequest, rendered: Render, tmp_path: Path) 
     return overlay(project, tmp_path, has_init_container=request.param == "init container")
 
 
+@pytest.mark.parametrize("slug", ["null", "true"])
+def test_a_slug_that_yaml_reads_as_no_text_is_one(
+    rendered: Render, tmp_path: Path, slug: str
+) -> None:
+    project = rendered(api="fastapi", deploy="kubernetes", project_slug=slug).path
+    documents = overlay(project, tmp_path, has_init_container=True)
+    assert ("Namespace", slug) in documents
+    for spec in pods(documents).values():
+        containers = [*spec["containers"], *spec.get("initContainers", [])]
+        assert all(slug in container["image"] for container in containers)
+
+
 def pods(documents: Documents) -> dict[str, dict[str, Any]]:
     """The pods' specifications."""
     return {
