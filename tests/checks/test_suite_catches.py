@@ -538,6 +538,23 @@ op.execute("CREATE TABLE reports (id int); GRANT SELECT ON reports TO {role}")""
         execute(server, f"DROP ROLE IF EXISTS {role}")
 
 
+def test_an_owner_may_have_no_privilege_on_its_sequence(render: Render, server: URL) -> None:
+    """Which says how far it has come to those alone who may read it; a superuser always may."""
+    role = f"tester_{secrets.token_hex(4)}"
+    execute(server, f"CREATE ROLE {role} LOGIN CREATEDB PASSWORD 'known-by-me'")
+    project = render()
+    revoke = "REVOKE ALL ON SEQUENCE t_id_seq FROM CURRENT_USER"
+    up = f"op.execute('CREATE TABLE t (id serial); {revoke}')"
+    write_revision(project.backend, "r1", "baseline", up, "op.drop_table('t')", number=1)
+    try:
+        owner = server.set(username=role, password="known-by-me")  # noqa: S106
+        words = ["tests/test_migrations.py", "-k", "revert or offline or safe"]
+        code, output = suite(project, owner, *words)
+        assert code == 0, output
+    finally:
+        execute(server, f"DROP ROLE {role}")
+
+
 INNOCENT = planted("innocent.toml")
 GUILTY = planted("guilty.toml")
 CHECKS = [f"testing/{name}.py" for name in ("offline", "reversible", "safety", "shape")]

@@ -8,8 +8,10 @@
 CREATE FUNCTION pg_temp.has_begun(sequence regclass) RETURNS boolean LANGUAGE plpgsql STRICT AS $$
 DECLARE has boolean;
 BEGIN  -- its own row alone says so
-    EXECUTE format('SELECT is_called OR last_value <> seqstart FROM %s, pg_sequence WHERE seqrelid = $1', sequence)
-        INTO has USING sequence;
+    IF has_sequence_privilege(sequence, 'SELECT') THEN
+        EXECUTE format('SELECT is_called OR last_value <> seqstart FROM %s, pg_sequence WHERE seqrelid = $1', sequence)
+            INTO has USING sequence;
+    END IF;
     RETURN has;
 END $$;
 PREPARE facts AS
