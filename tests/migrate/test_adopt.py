@@ -251,6 +251,9 @@ def test_the_naming_convention_of_the_old_models_is_found(new: New) -> None:
     (service.versions / "one.py").write_text(of_create_all)
     assert "testing/HISTORY.md\nNext:" in adopt(service).stderr
     (service.versions / "one.py").write_text(text)
+    others = service.backend / "node_modules" / "gyp"  # a package of others
+    others.mkdir(parents=True)
+    (others / "names.py").write_text('N = {"uq": "others_%(table_name)s"}\n')
     done = adopt(service)
     assert done.returncode == 1
     assert "No naming convention in this project's code" in done.stdout

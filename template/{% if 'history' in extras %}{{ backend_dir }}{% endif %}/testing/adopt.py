@@ -72,8 +72,9 @@ def find_names() -> None:
     found = list[dict[str, Any]]()
     others = {BACKEND / name for name in ("alembic", "testing", "tests")}
     paths = {*BACKEND.glob("*.py")}
+    packages = {"site-packages", "node_modules"}
     for folder in {*BACKEND.glob("[!.]*/")} - others:
-        paths |= {path for path in folder.rglob("*.py") if "site-packages" not in path.parts}
+        paths |= {path for path in folder.rglob("*.py") if packages.isdisjoint(path.parts)}
     for path in sorted(paths - {NAMING}):
         for line, value in conventions(path):
             if value is None:
