@@ -42,7 +42,8 @@ def catalogs() -> Any:
 
 @pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
+    ("number", "code"),
+    [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, -1)],
 )
 def test_a_migration_cut_off_at_any_moment_is_mended_by_the_next(
     service: Service, catalogs: Any, record_property: Note, number: int, code: int
