@@ -396,6 +396,16 @@ def test_nothing_is_overwritten(shop: Service) -> None:
     mine.unlink()
 
 
+def test_a_restored_database_takes_the_place_of_one_or_nothing_happens(shop: Service) -> None:
+    """Its name may be mistyped."""
+    guide = (shop.path / "DEPLOY.md").read_text("utf-8")
+    [rename] = re.findall(r"(?m)^\$ (docker compose exec .* RENAME .*)", guide)
+    shop.compose("stop", "api")
+    assert "not exist" in shop.execute("sh", "-c", rename).stderr  # the database `restored`
+    shop.compose("up", "--detach", "--wait")
+    assert health(shop) == 200
+
+
 def test_passwords_in_use_are_not_made_again(shop: Service) -> None:
     """By a step that is typed twice."""
     made = re.findall(r"(?m)^\$ (mkdir .*)", (shop.path / "DEPLOY.md").read_text("utf-8"))
