@@ -94,6 +94,7 @@ def _branches(columns: list[_Column]) -> str:
         rows = catalogs[catalog]
         to = {row.target: row.name for row in reversed(rows) if row.type == "oid"}
         fields = _SQL["catalogs"]["other"] | {
+            "class": f"'{catalog}'::regclass::oid",
             "namespace": to.get("pg_namespace", "NULL"),
             "owner": to.get("pg_authid", "NULL"),
             "acl": next((row.name for row in rows if row.type == "aclitem[]"), "NULL::aclitem[]"),
