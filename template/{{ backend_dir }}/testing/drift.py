@@ -135,9 +135,8 @@ def simplified(catalog: Catalog) -> Catalog:
 
 def compare(revisions: Catalog, models: Catalog) -> tuple[list[str], list[str]]:
     """The differences that matter, and those that are worth a note."""
-    of_revisions = {
-        key for key in revisions if key not in models and is_of_revisions(key, revisions, models)
-    }
+    judged, lost = judged_tables(revisions), revisions.keys() - models.keys()
+    of_revisions = {key for key in lost if is_of_revisions(key, revisions, models, judged)}
     revisions = {key: it for key, it in revisions.items() if key not in of_revisions}
     by_events = {key for key in models.keys() - revisions.keys() if key[0] in BY_EVENTS}
     models = {key: it for key, it in models.items() if key not in by_events}
@@ -160,7 +159,9 @@ def compare(revisions: Catalog, models: Catalog) -> tuple[list[str], list[str]]:
     return difference(revisions, models), notes
 
 
-def is_of_revisions(key: tuple[str, str], revisions: Catalog, models: Catalog) -> bool:
+def is_of_revisions(
+    key: tuple[str, str], revisions: Catalog, models: Catalog, judged: set[str]
+) -> bool:
     """Whether something that only the revisions make is theirs alone to make."""
     kind, name = key
     is_of_table = kind != "sequence" or name.startswith("of ")
@@ -169,7 +170,7 @@ def is_of_revisions(key: tuple[str, str], revisions: Catalog, models: Catalog) -
     table = name.removeprefix("of ")
     if kind not in {"table", "column order"}:
         table = table.rpartition(".")[0]
-    if table in judged_tables(revisions):
+    if table in judged:
         return "part of " in revisions[key] if kind == "index" else revisions[key] == "TRIGGER"
     # Of a view, a partition, or a table that env.py leaves out, whose foreign keys go by CASCADE;
     # domains have constraints too.

@@ -40,9 +40,8 @@ def snapshot(connection: Connection) -> Snapshot:
     with connection.cursor() as cursor:
         cursor.execute("EXECUTE facts")
         rows = cursor.fetchall()
-    return Snapshot(
-        dict.fromkeys(fact for fact, _ in rows), {*_parts("\x1f".join(ids for _, ids in rows))}
-    )
+    ids = "\x1f".join(ids for _, ids in rows)
+    return Snapshot(dict.fromkeys(fact for fact, _ in rows), {*_parts(ids)})
 
 
 def compare(before: Snapshot, after: Snapshot, statements: list[Statement], report: Report) -> None:
