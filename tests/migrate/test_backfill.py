@@ -154,6 +154,17 @@ def test_rows_that_are_left_are_an_error(service: Service, key: str, values: str
     assert "a key that is NOT NULL" in remedy
 
 
+def test_a_comment_ends_with_its_argument(service: Service, session: Connection) -> None:
+    """SQL's goes to the end of the line: with the condition in it, each row would be set."""
+    fill(service, 5)
+    service.sql("UPDATE items SET name = 'kept' WHERE id > 2")
+    table, values, where = HOW
+    template_module("app.migrate.backfill").backfill(
+        session, table, f"{values} -- for now", f"{where} -- those alone"
+    )
+    assert counts(service) == (0, 0, 2)
+
+
 def test_it_is_never_one_long_transaction(service: Service) -> None:
     fill(service, 10)
     service.add("names", REVISION.replace("with op.get_context().autocommit_block()", "if True"))

@@ -31,7 +31,7 @@ def backfill(connection: Connection, table: str, values: str, where: str, key: s
     values, where = values.replace("%", "%%"), where.replace("%", "%%")
     keys = f'SELECT CAST({key} AS text) AS "?" FROM {table}'  # as Python has no infinite date
     at["last"] = run(f"{keys} ORDER BY {key} DESC LIMIT 1").scalar()
-    pending = f"WHERE ({key} <= %(last)s) IS NOT FALSE AND ({where})"  # no newer rows
+    pending = f"WHERE ({key} <= %(last)s) IS NOT FALSE AND ({where}\n)"  # no newer rows
     total = left = run(f"SELECT count(*) FROM {table} {pending}").scalar()
     done, end = 0, "  \r" if sys.stderr.isatty() else "\n"
     began = said = time.monotonic()
@@ -43,8 +43,8 @@ def backfill(connection: Connection, table: str, values: str, where: str, key: s
             after = f"{key} > %(first)s AND {key} <= %(last)s ORDER BY {key} OFFSET {BATCH - 1}"
             at["next"] = run(f"{keys} WHERE {after} LIMIT 1").scalar()
             to = f"{key} <= %(last)s" if at["next"] is None else f"{key} < %(next)s"
-            batch = f"{key} >= %(first)s AND {to} AND ({where})"
-            done += run(f"UPDATE {table} SET {values} WHERE {batch}").rowcount
+            batch = f"{key} >= %(first)s AND {to} AND ({where}\n)"
+            done += run(f"UPDATE {table} SET {values}\nWHERE {batch}").rowcount
             connection.info["backfilled"] = done  # retry.py asks
             at["first"], now = at["next"], time.monotonic()
             if end != "\n" or now - said > REPORT:
