@@ -471,7 +471,12 @@ def test_the_folder_of_temporary_files_may_be_behind_a_link(
 
 
 @pytest.mark.parametrize(
-    "given", [{"GIT_DIR": ".git"}, {"GIT_DIR": ".git", "GIT_INDEX_FILE": ".git/index"}]
+    "given",
+    [
+        {"GIT_DIR": ".git"},
+        {"GIT_DIR": ".git", "GIT_INDEX_FILE": ".git/index"},
+        {"GIT_DIR": ".git", "GIT_COMMON_DIR": ".git", "GIT_OBJECT_DIRECTORY": ".git/objects"},
+    ],
 )
 def test_the_repository_of_a_hook_or_an_alias_is_left_alone(
     workshop: Workshop, given: dict[str, str]

@@ -93,8 +93,8 @@ def main(options: list[str]) -> None:
         os.environ |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
         os.environ["GIT_CONFIG_COUNT"] = str(number + 1)
     os.environ |= {"GIT_LITERAL_PATHSPECS": "1", "GIT_TEMPLATE_DIR": ""}
-    for name in os.environ.keys() & {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"}:
-        del os.environ[name]  # of a hook or an alias, for whose repository each command would work
+    for name in ("DIR", "COMMON_DIR", "INDEX_FILE", "OBJECT_DIRECTORY", "WORK_TREE"):
+        os.environ.pop(f"GIT_{name}", None)  # a hook's or an alias's, for its repository alone
     top = Path(run("git", "rev-parse", "--show-toplevel"))
     worktree = top.with_name(f"{top.name}-{BRANCH}")
     remove = ("git", "worktree", "remove", "--force", str(worktree))
