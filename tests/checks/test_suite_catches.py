@@ -13,13 +13,14 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import URL
 
 from tests._kit.forks import forks
 from tests._kit.revision import Case, body, planted, revision, write_revision
-from tests._kit.support import NewDatabase, environment, execute, succeed
+from tests._kit.support import NewDatabase, environment, execute, succeed, template_module
 from tests.conftest import Project, Render, git
 
 pytestmark = pytest.mark.server
@@ -259,6 +260,16 @@ def changed_models(case: Case) -> str:
         line = next(line for line in source.splitlines() if "*[" in line)
         source = source.replace(line, re.sub(r"\)(,?)$", r"])\1", line))
     return source
+
+
+def test_the_tables_are_judged_once_however_many_no_model_has() -> None:
+    """In counts, which a busy machine does not change: each time takes as long as the schema is."""
+    drift = template_module("testing.drift")
+    found = {("table", f"t{number}"): "owner me" for number in range(50)}
+    with patch.object(drift, "judged_tables", wraps=drift.judged_tables) as judged:
+        lines, _ = drift.compare(found, {})
+    assert len(lines) == 50
+    assert judged.call_count == 1
 
 
 def test_drifts_are_caught_and_named(rendered: Render, server: URL) -> None:
