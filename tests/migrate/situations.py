@@ -894,11 +894,11 @@ SITUATIONS = [
             "a revision fails",
             f"a % in the text of a statement is taken for a parameter .*{cause}",
             r"double it \(%%\), or use op.execute\(\)",
-            revision(f"op.get_bind().exec_driver_sql({text!r})"),
+            revision(f"op.get_bind().exec_driver_sql({text!r}, {parameters})"),
         )
-        for text, cause in [
-            ("SELECT 'a%b'", "TypeError"),
-            ("SELECT '%(x)s'", "KeyError"),
+        for text, parameters, cause in [
+            ("SELECT 'a%b', %s", (1,), "IndexError"),
+            ("SELECT '%(x)s', %(y)s", {"y": 1}, "KeyError"),
         ]
     ),
     *(

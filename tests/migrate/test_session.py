@@ -165,3 +165,20 @@ def test_a_savepoint_may_be_rolled_back(service: Service) -> None:
     done = service.migrate()
     assert done.returncode == 0, done
     assert service.sql("SELECT to_regclass('kept')::text") == [("kept",)]
+
+
+@pytest.mark.parametrize("sent", ["100 % I", "%I.%I", "%s", "%(name)s", "100%"])
+def test_a_percent_sign_of_a_statement_without_parameters_is_sent(
+    service: Service, sent: str
+) -> None:
+    """As asyncpg and psycopg take it; psycopg2 would take it for a parameter."""
+    query = f"SELECT $$ {sent} $$"
+    service.add("percent", f"print('seen:', op.get_bind().exec_driver_sql({query!r}).scalar())")
+    double = "op.get_bind().exec_driver_sql('SELECT $$%%$$').scalar()"
+    service.add("doubled", f"print('seen:', {double})")
+    done = service.migrate()
+    assert done.returncode == 0, done
+    assert f"seen:  {sent} \n" in done.stdout
+    assert "seen: %\n" in done.stdout
+    assert (done.stdout + done.stderr).count("is sent as it is") == 1, done
+    assert "_percent_made_by_a_test.py)" in done.stderr

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from logging import getLogger
 from typing import Any
 
 import psycopg2.extensions
@@ -30,6 +31,7 @@ SERVER = USER_TIMEOUT | {f"tcp_{name}": value for name, value in KEEPALIVE.items
 SERVER |= dict.fromkeys(
     ["statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"], 0
 )
+log = getLogger(__name__)
 _ROLLBACK = re.compile(r"\s*(ROLLBACK|ABORT)\b(?!.*\b(TO|PREPARED)\b)", re.IGNORECASE)
 SETTINGS = "settings"  # in `connection.info`: the statements that give a session what we need
 
@@ -64,7 +66,14 @@ class _Cursor(psycopg2.extensions.cursor):
         assert isinstance(self.connection, Driver)
         if self.connection.is_lost or _ROLLBACK.match(str(query)):
             self.connection.refuse()
-        super().execute(query, parameters)
+        try:
+            super().execute(query, parameters)
+        except (TypeError, ValueError, LookupError):  # psycopg2's own: nothing was sent yet
+            if parameters:
+                raise
+            super().execute(query)
+            said = "a %% in the text of a statement without parameters is sent as it is (%s)"
+            log.info(said, self.connection.revision)
         is_over = self.connection.info.transaction_status == TRANSACTION_STATUS_IDLE
         if is_over and self.statusmessage == "ROLLBACK":  # at its end
             self.connection.refuse()
