@@ -125,7 +125,7 @@ class Watch:
             self._add("ends-transaction", statement)
         if _is_in_transaction(cursor) and not self._state:
             with cursor.connection.cursor() as ours:
-                self._state = _observe(ours)
+                self._state = _observe(ours, self._tables)
         elif not _is_in_transaction(cursor) and place not in self._tried:
             self._tried.add(place)
             self._try(statement, parts)
@@ -145,7 +145,7 @@ class Watch:
             connection.cursor() as cursor,
         ):
             cursor.execute("BEGIN; SET LOCAL lock_timeout = '3s'")  # autovacuum gives way after 1 s
-            self._state = _observe(cursor)
+            self._state = _observe(cursor, self._tables)
             try:
                 cursor.execute(text)
             except psycopg2.Error as error:
@@ -180,7 +180,7 @@ class Watch:
         )
 
     def _judge(self, statement: Statement, cursor: Cursor) -> None:
-        was, now = self._state, _observe(cursor)
+        was, now = self._state, _observe(cursor, self._tables)
         self._state, effect = now, self._effect(was, now)
         self.touched |= {it.name for oid, it in was.items() if oid in now and now[oid].is_locked}
         parts = split(statement.text)
@@ -271,6 +271,6 @@ def _is_in_transaction(cursor: Cursor) -> bool:
     return not connection.autocommit or connection.info.transaction_status == _IN_TRANSACTION
 
 
-def _observe(cursor: Cursor) -> _State:
-    cursor.execute(_TABLES)
+def _observe(cursor: Cursor, among: _State | None = None) -> _State:
+    cursor.execute(_TABLES, {"among": None if among is None else [*among]})
     return {oid: _Table(*rest) for oid, *rest in cursor}
