@@ -208,6 +208,10 @@ def test_a_socket_is_a_host(shop: Service, both: Ask, place: str, query: str) ->
         ("sslmode=require&sslrootcert=system", "sslrootcert, which requires sslmode=verify-full"),
         ("sslmode=disable&sslrootcert=system", "sslrootcert, which requires sslmode=verify-full"),
         ("password=one&password=two", "password"),
+        # Two that contradict each other: asyncpg binds no channel, and takes a path without TLS.
+        ("channel_binding=require", "channel_binding, which requires sslmode"),
+        ("sslmode=disable&channel_binding=require", "channel_binding, which requires sslmode"),
+        ("sslnegotiation=direct&sslmode=prefer", "sslnegotiation, which requires sslmode"),
     ],
 )
 def test_what_one_program_cannot_do_both_refuse_by_name(
@@ -227,6 +231,10 @@ def test_what_one_program_cannot_do_both_refuse_by_name(
         ("PGGSSENCMODE", "require"),
         ("PGSSLROOTCERT", "/etc/hostname"),
         ("PGGSSLIB", "bogus"),
+        ("PGHOSTADDR", "127.0.0.1"),
+        ("PGTZ", "Europe/Berlin"),
+        ("PGDATESTYLE", "German"),
+        ("PGCHANNELBINDING", "require"),
     ],
 )
 def test_what_libpq_reads_from_the_environment_is_refused_by_name(

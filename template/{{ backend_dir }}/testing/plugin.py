@@ -41,7 +41,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL"):
         patch.setenv(name, url.render_as_string(hide_password=False))
     patch.setenv("ENVIRONMENT", "development")
-    kept = "HOST|PORT|USER|PASS|SSL" if os.environ.get("TEST_DATABASE_URL") else "$"
+    kept = "HOST$|PORT|USER|PASS|SSL" if os.environ.get("TEST_DATABASE_URL") else "$"
     for name in filter(re.compile(f"PG(?!{kept})[A-Z]").match, [*os.environ]):
         patch.delenv(name)  # a developer's, of another server
     patch.setenv("PGDATABASE", str(url.database))  # for who asks libpq alone

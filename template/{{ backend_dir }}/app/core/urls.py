@@ -107,6 +107,8 @@ def _wrong(key: str, value: str, mode: str) -> str | None:
             return f"which is one of: {', '.join(choices)}"
         case "file" if value == "system" and mode != "verify-full":
             return "which requires sslmode=verify-full"
+        case [*_] if value in {"require", "direct"} and mode in {"disable", "allow", "prefer"}:
+            return "which requires sslmode=require, verify-ca or verify-full"
         case "file" if mode in {"allow", "prefer"}:  # libpq would fall back to plain text
             return "which requires sslmode=require, verify-ca or verify-full"
         case "file" if mode != "disable" and value != "system" and not Path(value).is_file():

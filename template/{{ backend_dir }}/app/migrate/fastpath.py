@@ -29,8 +29,8 @@ SECRETS = "/run/secrets"  # as in app/core/config.py
 SHIPPED = {
     "alembic/env.py": "5350baa19d66576007c097e0e50fa65ce89b6c2d37beae5bd467159c99ce1ea7",
     "app/core/config.py": "11f41a12e98925f3fe0d7b9971b7c10c3f46b29169843f06f2430f3bd47d1de1",
-    "app/core/urls.toml": "bc0635a26b8bcd5eaa82955a9007dd3c50e398a6c942b0f46ae7b84879781a58",
-    "app/core/urls.py": "06f8289e0070a56fe2cb697687ed2793c6396ee80905d339c3bc8c58aab1c9e2",
+    "app/core/urls.toml": "b1cd1dcc6b41a42d38c8275bc921a9da9c10b89e7f559a0522d3514a4d68c0b7",
+    "app/core/urls.py": "666635b040d8d249abc0c9fc261d644b2276877353bf0c80a4b61bbdbce9c29d",
 }
 MARK = "At head, as checked by runs with these digests:"  # the comment on HISTORY_TABLE
 HEADS = ("head", "heads")
@@ -195,7 +195,7 @@ _OURS = re.compile(
 )
 _NUMBERS = re.compile("(MIGRATION|POOL|STATEMENT)_(?!DATABASE_URL$)")
 # The settings refuse some of these.
-_OF_LIBPQ = re.compile("PG(?!HOST|PORT|USER|PASSWORD|DATABASE|OPTIONS)[A-Z]")
+_OF_LIBPQ = re.compile("PG(?!(HOST|PORT|USER|PASSWORD|DATABASE|OPTIONS)$)[A-Z]")
 # Every reader of such a URL finds the same in it.
 _URL = re.compile(
     r"""postgres(?:ql)?(?:\+\w+)?
