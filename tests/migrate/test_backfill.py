@@ -165,6 +165,26 @@ def test_a_comment_ends_with_its_argument(service: Service, session: Connection)
     assert counts(service) == (0, 0, 2)
 
 
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ("nmae = 'x'", "touched < 0"),  # which matches no row, and the values are never read
+        ("name = nmae", "touched < 0"),
+        ("touched = 'x'", "touched < 0"),
+        (HOW[1], "name IS NULL) OR (name IS NULL"),  # of the whole table, in each batch
+        (HOW[1], "name IS NULL) OR (true"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_any_row(
+    service: Service, values: str, where: str
+) -> None:
+    fill(service, 2500)
+    done = service.migrate("backfill", "items", values, where, "id")
+    assert done.returncode == 10, done
+    assert "Next:  fix that statement" in done.stderr
+    assert counts(service) == (2500, 0, 0)
+
+
 def test_it_is_never_one_long_transaction(service: Service) -> None:
     fill(service, 10)
     service.add("names", REVISION.replace("with op.get_context().autocommit_block()", "if True"))

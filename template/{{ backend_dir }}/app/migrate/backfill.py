@@ -18,11 +18,10 @@ BEHIND = "SELECT max(replay_lag) > '10 s' FROM pg_stat_replication WHERE replay_
 def backfill(connection: Connection, table: str, values: str, where: str, key: str = "id") -> None:
     """`UPDATE table SET values WHERE where`, BATCH rows at a time, each committed.
 
-    In the order of `key`: an indexed column, such as the first of the primary key. Called again
-    after an interruption, it continues: what is done does not match `where` any more. After a
-    batch it waits as long as that took, and while a standby is ten seconds behind, where the role
-    is a member of pg_monitor and sees that. Raises ValueError where `connection` is not in
-    autocommit, and MigrationError where rows are left that match `where`.
+    In the order of `key`: an indexed column, such as the first of the primary key. Called again,
+    it continues: what is done does not match `where` any more. After a batch it waits as long as
+    that took, and while a standby is ten seconds behind, if the role sees that (pg_monitor). Raises
+    ValueError without autocommit, and MigrationError where rows are left that match `where`.
     """
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         raise ValueError("backfill() belongs into `with op.get_context().autocommit_block():`")
@@ -32,6 +31,7 @@ def backfill(connection: Connection, table: str, values: str, where: str, key: s
     keys = f'SELECT CAST({key} AS text) AS "?" FROM {table}'  # as Python has no infinite date
     at["last"] = run(f"{keys} ORDER BY {key} DESC LIMIT 1").scalar()
     pending = f"WHERE ({key} <= %(last)s) IS NOT FALSE AND ({where}\n)"  # no newer rows
+    run(f"EXPLAIN UPDATE {table} SET {values}\nWHERE CASE WHEN {where}\nTHEN true END")  # a check
     total = left = run(f"SELECT count(*) FROM {table} {pending}").scalar()
     done, end = 0, "  \r" if sys.stderr.isatty() else "\n"
     began = said = time.monotonic()
