@@ -40,18 +40,30 @@ MOVES = "Moving in, and one revision in place of many"
 HEAD = "The suite, `released` at head"
 NOTHING = "All checks, nothing released"
 ENV = """
-import os
+import asyncio, os
 from alembic import context
 from sqlalchemy import MetaData, NullPool, create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 metadata = MetaData(naming_convention={convention!r})
-url = os.environ["DATABASE_URL"].replace(":", "+psycopg2:", 1)
-with create_engine(url, poolclass=NullPool).connect() as connection:
+url = os.environ["DATABASE_URL"].replace(":", "+{driver}:", 1)
+
+def run(connection):
     context.configure(
         connection=connection, target_metadata=metadata, transaction_per_migration=True
     )
     with context.begin_transaction():
         context.run_migrations()
+
+async def run_in_a_loop():
+    async with create_async_engine(url, poolclass=NullPool).connect() as connection:
+        await connection.run_sync(run)
+
+if "{driver}" == "asyncpg":
+    asyncio.run(run_in_a_loop())
+else:
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        run(connection)
 """
 STAIRWAY = """
 from alembic import command
@@ -247,7 +259,8 @@ class History:
             if not path.endswith(".py"):  # those are imported
                 (plain / path).parent.mkdir(parents=True)
                 shutil.copy(self.backend / path, plain / path)
-        env = ENV.format(convention=self.known.get("convention"))
+        driver = self.known.get("driver", "psycopg2")
+        env = ENV.format(convention=self.known.get("convention"), driver=driver)
         (plain / "alembic" / "env.py").write_text(env)
         ini = "[alembic]\nscript_location = %(here)s/alembic\npath_separator = os\n"
         (plain / "alembic.ini").write_text(ini)

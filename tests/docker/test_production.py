@@ -121,6 +121,7 @@ def shop(new_service: NewService, slug: str) -> Generator[Service]:
         "MIGRATION_BACKUP": "0",
         "REVISION": "0123abc",
         "API_PORT": str(free_port()),
+        "POSTGRES_MEMORY": os.environ.get("POSTGRES_MEMORY", "2g"),
     }
     answers = {"api": "fastapi", "deploy": "compose", "project_slug": f"{slug}-api"}
     with new_service(environment=environment, **answers) as service:

@@ -171,7 +171,7 @@ def test_a_savepoint_may_be_rolled_back(service: Service) -> None:
 def test_a_percent_sign_of_a_statement_without_parameters_is_sent(
     service: Service, sent: str
 ) -> None:
-    """As asyncpg and psycopg take it; psycopg2 would take it for a parameter."""
+    """As asyncpg does; psycopg2 would take it for a parameter."""
     query = f"SELECT $$ {sent} $$"
     service.add("percent", f"print('seen:', op.get_bind().exec_driver_sql({query!r}).scalar())")
     double = "op.get_bind().exec_driver_sql('SELECT $$%%$$').scalar()"
