@@ -182,3 +182,16 @@ def test_a_percent_sign_of_a_statement_without_parameters_is_sent(
     assert "seen: %\n" in done.stdout
     assert (done.stdout + done.stderr).count("is sent as it is") == 1, done
     assert "_percent_made_by_a_test.py)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options", ["schema_translate_map={None: 'elsewhere'}", "stream_results=True", "yield_per=1"]
+)
+def test_execution_options_end_with_the_revision(service: Service, options: str) -> None:
+    service.sql("CREATE SCHEMA elsewhere")
+    service.add("sets", f"op.get_bind().execution_options({options})\nop.execute('SELECT 1')")
+    service.add("next", "op.create_table('made', sa.Column('id', sa.Integer))")
+    done = service.migrate()
+    assert done.returncode == 0, done
+    assert service.sql("SELECT to_regclass('public.made')::text") == [("made",)]
+    assert service.version() == ["next"]

@@ -57,6 +57,7 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
         def run(**arguments: Any) -> None:
             driver: Any = connection.connection.driver_connection
             driver.begin(file := Path(step.revision.path).name)
+            options = connection.get_execution_options()
             try:
                 result = function(**arguments)
                 if isinstance(result, Coroutine | Generator):
@@ -68,6 +69,7 @@ def in_clean_sessions(context: EnvironmentContext, connection: Connection) -> St
                 raise MigrationError(wrong) from error
             finally:
                 driver.revision = ""
+                connection._execution_options = options  # a map of schemas would be Alembic's too
             is_lost = driver.is_lost or driver.closed or connection.closed or connection.invalidated
             if is_lost or connection.connection.driver_connection is not driver:
                 raise MigrationError(problem("migrate", "ended-transaction", file=file))
