@@ -11,7 +11,6 @@ import re
 import socket
 import time
 from functools import cache
-from functools import cache
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -144,7 +143,6 @@ def _is_same(content: bytes, recorded: str) -> bool:
 
 
 @cache  # a run of the tests asks for that of each revision ten times
-@cache
 def effect(content: bytes) -> str:
     """SHA-256 of what `upgrade()` does: its syntax tree, and what it uses of the module.
 
