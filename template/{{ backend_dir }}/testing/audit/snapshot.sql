@@ -248,6 +248,9 @@ SELECT 'restricts', NOT polpermissive, id, NULL, secure, names, what FROM policy
 UNION ALL
 SELECT 'loosens', false, id, NULL, secure, names, what FROM policy WHERE NOT polpermissive
 UNION ALL
+SELECT 'restricts', false, alike || ' definer', NULL, alike, stem, 'SECURITY DEFINER of ' || name
+FROM named JOIN pg_proc ON id = format('function %s/%s', oid, pronargs) WHERE prosecdef
+UNION ALL
 SELECT 'drops', true, 'ambiguous ' || alike, NULL, alike, stem, stem || ' (two fit the call)'
 FROM named GROUP BY alike, stem HAVING count(*) > 1
 UNION ALL
