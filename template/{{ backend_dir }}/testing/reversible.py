@@ -113,17 +113,15 @@ class Journey(Walk):
             return []
         problems = [line for it in errors for line in self.filler.in_the_way(script, it)]
         self.passed.append(script)
-        if error:
-            problems.append(f"{failure(script, 'downgrade', error)}\n{NEVER}")
-            self.start_again()
-        elif not self.is_final:
+        found = [f"{failure(script, 'downgrade', error)}\n{NEVER}"] if error else []
+        if not error and not self.is_final:
             found = self.compare()
             if not found and not self.lost:
                 self.revert_with_new_rows()
             found += self.judge()
-            if found and not (self.is_applied and self.read() == self.above):
-                self.start_again()
-            problems += found
+        if found and not (self.is_applied and self.read() == self.above):
+            self.start_again()
+        problems += found
         if problems or errors or tables(self.above) - tables(self.below):
             self.fill()
         return problems
