@@ -387,6 +387,33 @@ def test_a_command_without_an_output_succeeds(stage: Stage) -> None:
     assert stage.service.version() == ["baseline"]
 
 
+@pytest.mark.parametrize(
+    "change", ["os.close(2)", "os.dup2(os.open('/dev/full', os.O_WRONLY), 2)", "os.dup2(gone, 2)"]
+)
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [("upgrade none", 8), ("upgrade head", 0), ("downgrade -1", 0), ("backfill t x=1 x=2 id", 0)],
+)
+def test_an_error_output_that_takes_nothing_changes_no_exit_code(
+    stage: Stage, arguments: str, code: int, change: str
+) -> None:
+    stage.service.sql("CREATE TABLE t AS SELECT 1 AS id, 2 AS x")
+    stage.service.add("first", "op.execute('SELECT 1')")
+    if arguments.startswith("down"):
+        assert stage.service.migrate().returncode == 0
+    words = [sys.executable, "-m", "app.migrate", *arguments.split()]
+    change = f"import os; reader, gone = os.pipe(); os.close(reader); {change}"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{change}; os.execv({sys.executable!r}, {words})"],
+        check=False,
+        stdout=subprocess.PIPE,
+        cwd=stage.service.backend,
+        env=stage.service.environment(),
+    )
+    stops = arguments.startswith("backfill") and "dup2" in change  # as `| head` stops others
+    assert done.returncode == (2 if stops else code), done.stdout
+
+
 def test_a_session_that_its_role_times_out_is_no_broken_network(stage: Stage) -> None:
     """With asyncpg; psycopg2 loses what the server said. A migration's session has no limits."""
     limits = ["transaction_timeout", "idle_in_transaction_session_timeout", "statement_timeout"]

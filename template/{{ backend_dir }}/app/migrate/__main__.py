@@ -10,7 +10,8 @@ from app.migrate.signals import install
 
 def main(arguments: list[str]) -> int:
     """Run one Alembic command; the exit code is one of app.migrate.errors.ExitCode."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 (`>&-`)
+    nowhere = open(os.devnull, "w")  # noqa: PTH123, SIM115 (for `>&-`)
+    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     install()  # before anything that takes time is imported
     from app.migrate.fastpath import head_by_proof
 

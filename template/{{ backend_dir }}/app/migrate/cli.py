@@ -5,7 +5,7 @@ import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -43,7 +43,8 @@ def command_line(*, traceback: bool) -> Generator[None]:
             problem = explain(error)
             if problem is None or traceback:
                 raise
-            print(problem, file=sys.stderr)
+            with suppress(OSError):  # whoever read it has gone
+                print(problem, file=sys.stderr)
             sys.exit(problem.exit_code)
 
 
