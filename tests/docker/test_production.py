@@ -1,7 +1,7 @@
 """compose.production.yaml, booted once: each line of its hardening is looked at from the inside.
 
 BACKUP_ROWS=10000000 scripts/test tests/docker/test_production.py -k round_trip -n 0 -s takes ten
-million rows; on the lab's engine, whose volumes are in memory, with POSTGRES_MEMORY=12g.
+million rows; on the lab's engine, whose volumes are in memory, with POSTGRES_MEMORY=14g.
 """
 
 import json
