@@ -14,7 +14,7 @@ FULL JOIN (SELECT relation, array_agg(mode) AS modes FROM pg_locks
            WHERE pid = pg_backend_pid() AND locktype = 'relation' GROUP BY relation) lock
     ON lock.relation = c.oid  -- without one: dropped
 WHERE coalesce(c.oid, lock.relation) >= 16384 AND coalesce(relkind, 'r') IN ('r', 'p', 'f', 'm')
-  AND coalesce(coalesce(c.oid, lock.relation) = ANY (%(among)s::bigint[]::oid[]), true);
+  AND (%(among)s::bigint[] IS NULL OR coalesce(c.oid, lock.relation) = ANY (%(among)s::bigint[]::oid[]));
 
 -- The columns of the unique keys of tables.
 SELECT array_agg(attname::text) FROM pg_index
