@@ -69,6 +69,10 @@ CREATE TABLE by_hash_2 PARTITION OF by_hash FOR VALUES WITH (MODULUS 2, REMAINDE
 CREATE TABLE rooms (during tsrange NOT NULL, EXCLUDE USING gist (during WITH &&));
 CREATE TABLE without_columns ();
 CREATE TABLE only_id (id serial PRIMARY KEY);
+CREATE TABLE heirs (
+    id serial PRIMARY KEY REFERENCES checks, place integer NOT NULL UNIQUE DEFERRABLE,
+    first integer GENERATED ALWAYS AS (1) STORED REFERENCES only_id
+);
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN RAISE EXCEPTION 'not from here'; END $$;
 CREATE TABLE guarded (n integer);
