@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg2
+from psycopg2.extensions import STATUS_READY
 from psycopg2.extensions import TRANSACTION_STATUS_INTRANS as _IN_TRANSACTION
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
@@ -266,9 +267,10 @@ class Watch:
 
 
 def _is_in_transaction(cursor: Cursor) -> bool:
-    """Alembic's, or one that a revision began in its autocommit_block()."""
+    """Alembic's, also where psycopg2 has yet to begin it; or one that a revision began itself."""
     connection = cursor.connection
-    return not connection.autocommit or connection.info.transaction_status == _IN_TRANSACTION
+    will_begin = not connection.autocommit and connection.status == STATUS_READY
+    return will_begin or connection.info.transaction_status == _IN_TRANSACTION
 
 
 def _observe(cursor: Cursor, among: _State | None = None) -> _State:

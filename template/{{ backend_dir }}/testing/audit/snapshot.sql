@@ -234,7 +234,8 @@ FROM index, LATERAL (VALUES
      CASE WHEN indisunique THEN (
          SELECT string_agg(key.alike, E'\x1F') FROM key WHERE key.indrelid = index.indrelid
          AND numbers <@ (indkey::int[])[0:indnkeyatts - 1]) END, needs, name),
-    (indisunique, 'drops', false, concat_ws(E'\x1F', id, concat(alike, indimmediate)), NULL, needs, name || ' (ON CONFLICT needs it)'),
+    (indisunique, 'drops', false, concat_ws(E'\x1F', id, concat(alike, indimmediate)), NULL,
+     concat_ws(E'\x1F', needs, table_id || ' ' || own || silent), name || ' (ON CONFLICT needs it)'),
     -- To take another's place is what a new index does.
     (true, coalesce(silent, 'renames'), false, id || ' ' || own,
      (SELECT string_agg(id || ' ' || other, E'\x1F') FROM unnest(taken) AS other), id, name)
