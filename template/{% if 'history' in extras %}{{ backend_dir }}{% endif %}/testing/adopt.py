@@ -200,7 +200,7 @@ def walk(url: URL | None) -> None:
 def missing_modules() -> Iterator[str]:
     """What the revisions import, and nobody has; with the line."""
     for path in sorted(VERSIONS.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_bytes())):
+        for node in ast.walk(ast.parse(path.read_bytes(), path)):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
