@@ -892,6 +892,22 @@ SITUATIONS = [
     *(
         Situation(
             "a revision fails",
+            "--sql has no database to read: .* in alembic/versions/.*, line 1[5-9]",
+            "^run the command without --sql, or .* upgrade <revision>:<revision> --sql$",
+            revision(text),
+            args="upgrade head --sql",
+        )
+        for text in (
+            "op.get_bind().execute(sa.text('SELECT 1')).scalar()",
+            "for _ in op.get_bind().exec_driver_sql('SELECT 1'): ...",
+            "from app.migrate.backfill import backfill\n"
+            "with op.get_context().autocommit_block():\n"
+            "    backfill(op.get_bind(), 't', 'x = 1', 'true')",
+        )
+    ),
+    *(
+        Situation(
+            "a revision fails",
             f"a % in the text of a statement is taken for a parameter .*{cause}",
             r"double it \(%%\), or use op.execute\(\)",
             revision(f"op.get_bind().exec_driver_sql({text!r}, {parameters})"),

@@ -197,10 +197,9 @@ def _of_code(error: BaseException) -> Problem | None:
     """Anything else that was raised inside the user's own code: a revision, a model, settings."""
     for code in ("app/models", "app/core", "alembic/versions"):
         if place := _place(error, BACKEND / code):
-            # The driver formats the text of a statement: there, a % is a parameter's.
-            frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-            tag = "% " if any(name.startswith("do_execute") for name in frames[-2:]) else ""
-            return find("code", [f"{type(error).__name__}: {error} in {place}"], tag)
+            # In do_execute, the driver formats a statement: there, a % is a parameter's.
+            frames = " ".join(frame.name for frame in traceback.extract_tb(error.__traceback__))
+            return find("code", [f"{type(error).__name__}: {error} in {place}"], f" {frames}")
     migrate = BACKEND / "app" / "migrate"
     if any(_place(error, migrate / f"{it}.py") for it in ("autogenerate", "comparison", "trial")):
         innermost = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
