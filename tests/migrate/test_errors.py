@@ -377,9 +377,14 @@ def test_a_full_disk_is_named(stage: Stage, guide: Guide) -> None:
     guide["a disk is full"].check(Done(done.returncode, "", done.stderr))
 
 
-def test_a_command_without_an_output_succeeds(stage: Stage) -> None:
-    command = [sys.executable, "-c", f"import os; os.close(1); os.execv({sys.executable!r}, "
-               f"[{sys.executable!r}, '-m', 'app.migrate'])"]  # fmt: skip
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_command_without_an_output_succeeds(stage: Stage, program: str) -> None:
+    words = [sys.executable, "-m", program, "upgrade", "head"]
+    command = [
+        sys.executable,
+        "-c",
+        f"import os; os.close(1); os.execv({sys.executable!r}, {words})",
+    ]
     for _ in range(2):
         subprocess.run(
             command, check=True, cwd=stage.service.backend, env=stage.service.environment()

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from io import StringIO
 from logging.config import fileConfig
 
 import alembic.context
@@ -61,6 +62,7 @@ def running(context: EnvironmentContext) -> Generator[None]:
             if config.config_file_name and config.file_config.has_section("loggers"):
                 fileConfig(config.config_file_name, disable_existing_loggers=False)
             stack.enter_context(command_line(traceback=options.raiseerr))
+            config.stdout = config.stdout or StringIO()  # `>&-`
         first = _running.setdefault("call", context)  # in one step, whatever other threads do
         if first is not context:
             first.__enter__()  # `alembic.context` is its own again
