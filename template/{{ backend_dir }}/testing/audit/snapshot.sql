@@ -106,8 +106,11 @@ WITH ours AS (
     SELECT i.*, 'index ' || indexrelid AS id, relation.id AS table_id, own.relname AS own,
            array_agg(own.relname::text) OVER (PARTITION BY indrelid) AS taken,
            indexrelid::regclass::text AS name,
-           CASE WHEN indisunique THEN
-               'unique ' || relation.id || substring(pg_get_indexdef(indexrelid), ' USING .*') END AS alike,
+           -- A key is the same in another order.
+           CASE WHEN indisunique THEN concat('unique ', relation.id, CASE WHEN indpred IS NULL AND indexprs IS NULL THEN (
+               SELECT string_agg(concat_ws(' ', '', n, c), ',' ORDER BY n, c)
+               FROM unnest((indkey::int[])[0:indnkeyatts - 1], indcollation::oid[]) AS part (n, c)
+           ) || (pg_get_indexdef(indexrelid) ~ ' NULLS NOT DISTINCT') ELSE substring(pg_get_indexdef(indexrelid), ' USING .*') END) END AS alike,
            concat_ws(E'\x1F', relation.id, (SELECT string_agg(format('%s.%s', relation.id, n), E'\x1F')
                                            FROM unnest(indkey::int[]) n WHERE n <> 0)) AS needs,
            CASE WHEN indexrelid IN (SELECT conindid FROM pg_constraint
@@ -115,7 +118,7 @@ WITH ours AS (
     FROM pg_index i
     JOIN relation ON relation.oid = indrelid JOIN pg_class own ON own.oid = indexrelid
 ), key AS MATERIALIZED (
-    SELECT indrelid, alike, indkey::int[] AS numbers FROM index
+    SELECT indrelid, alike, (indkey::int[])[0:indnkeyatts - 1] AS numbers FROM index
     WHERE indisunique AND indimmediate AND indpred IS NULL AND indexprs IS NULL
 ), trigger AS (
     SELECT format('trigger %s %s', relation.id, does) AS id, relation.id AS table_id, fills,
