@@ -44,7 +44,10 @@ WITH ours AS (
            -- Whoever can read text can read varchar.
            replace(atttypid::regtype::text, 'character varying', 'text') AS type,
            atthasdef OR attidentity <> '' OR EXISTS (SELECT FROM pg_type t
-               WHERE t.oid = atttypid AND typdefault IS NOT NULL) AS given
+               WHERE t.oid = atttypid AND typdefault IS NOT NULL) AS given,
+           CASE WHEN attgenerated <> '' THEN (SELECT md5(regexp_replace(adbin::text, ':location \S+', '', 'g'))
+               FROM pg_attrdef WHERE adrelid = attrelid AND adnum = attnum) END AS expression,
+           relkind = 'v' AND pg_column_is_updatable(attrelid, attnum, true) AS written
     FROM pg_attribute JOIN relation ON relation.oid = attrelid
     LEFT JOIN (SELECT refobjid, refobjsubid, max(seqrelid) AS sequence
                FROM pg_sequence JOIN pg_depend ON objid = seqrelid
@@ -58,7 +61,7 @@ WITH ours AS (
       AND (tableoid, oid) NOT IN (SELECT * FROM member)
     UNION ALL  -- a function is written with its types, which may get new names, and without defaults
     SELECT format('function %s/%s', oid, n),
-           format('function %s(%s) %s', own, array_to_string(arguments[:n], ', '), pg_get_function_result(oid)),
+           format('function %s(%s) %s %s', own, array_to_string(arguments[:n], ', '), pg_get_function_result(oid), arguments[pronargs + 1:]),
            own, oid::regprocedure::text, coalesce(proacl, acldefault('f', proowner))
     FROM pg_proc, generate_series(pronargs - pronargdefaults, pronargs::int) AS n,
          split_part(oid::regprocedure::text, '(', 1) AS own,
@@ -121,15 +124,15 @@ WITH ours AS (
     SELECT indrelid, alike, (indkey::int[])[0:indnkeyatts - 1] AS numbers FROM index
     WHERE indisunique AND indimmediate AND indpred IS NULL AND indexprs IS NULL
 ), trigger AS (
-    SELECT format('trigger %s %s', relation.id, does) AS id, relation.id AS table_id, fills,
+    SELECT format('trigger %s %s', relation.id, does) AS id, relation.id AS table_id, fills, is_table,
            made, concat_ws(E'\x1F', made, name) AS names, made || ' of ' || name AS what
     FROM (
-        SELECT tgrelid, tgname::text, concat_ws(' ', tgfoid::regproc, tgtype, tgattr, tgargs, tgqual), tgtype & 7 = 7
-        FROM pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgenabled <> 'D'
+        SELECT tgrelid, tgname::text, concat_ws(' ', tgfoid::regproc, tgtype, tgattr, tgargs, tgqual), tgtype & 7 = 7 OR tgtype & 64 <> 0
+        FROM pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgenabled IN ('O', 'A')
         UNION ALL
-        SELECT ev_class, rulename::text, rulename, false
-        FROM pg_rewrite WHERE rulename <> '_RETURN' AND ev_enabled <> 'D'
-    ) AS t (of, made, does, fills) JOIN relation ON relation.oid = of WHERE is_table
+        SELECT ev_class, rulename::text, rulename, is_instead
+        FROM pg_rewrite WHERE rulename <> '_RETURN' AND ev_enabled IN ('O', 'A')
+    ) AS t (of, made, does, fills) JOIN relation ON relation.oid = of
 ), policy AS (
     SELECT polpermissive, id || ' secure' AS secure,
            format('policy %s %s %s %s %s', id, polcmd, polroles, pg_get_expr(polqual, polrelid),
@@ -174,14 +177,16 @@ FROM col, LATERAL (VALUES
     -- By name, in whatever has that of the table; an attribute by its place too.
     (true, coalesce(silent, 'drops'), false, concat_ws(E'\x1F', id || called, concat_ws(' ', called, CASE relkind WHEN 'c' THEN attnum END, attname, type)),
      NULL, concat_ws(E'\x1F', called, CASE WHEN is_table THEN of END), what),
-    (relkind = 'c', 'rejects-rows', true, id, NULL, of, what),
+    (relkind = 'c', 'rejects-rows', true, concat_ws(E'\x1F', id, called || ' ' || attname), NULL, called, what),
+    (written, 'drops', false, concat_ws(' ', called, 'written', attname), NULL,
+     concat_ws(E'\x1F', called || ' written', concat_ws(' ', called, attname, type)), 'writes to ' || what),
     (true, coalesce(silent, 'renames'), false, id || ' ' || attname, NULL, id, what),
     (true, coalesce(silent, 'changes-type'), false, concat_ws(E'\x1F', id || ' type ' || type, id || ' type ' || atttypid), NULL, id, what),
     -- A type that is as wide as before rewrites nothing: the table has the same file.
     (is_table, coalesce(silent, 'changes-type'), true, id || ' type ' || exact_type, file, id, what),
     (attcollation <> 0, coalesce(silent, 'changes-type'), false, id || ' collation ' || attcollation, NULL, id, what),
-    (attgenerated <> '', 'requires-value', false, id || ' computed', NULL, id, what),
-    (given, '', false, id || ' given', NULL, NULL, ''),
+    (attgenerated <> '', coalesce(silent, 'loosens'), false, id || ' computed ' || expression, id || ' without default', id, 'expression of ' || what),
+    (given, coalesce(silent, 'requires-value'), false, id || ' given', NULL, id, what),
     (pg_temp.has_begun(sequence), '', false, id || ' numbered', NULL, NULL, ''),
     (sequence IS NOT NULL, 'rejects-rows', false, id || ' sequence ' || pg_relation_filenode(sequence), id || ' numbered',
      id || ' given', what || ', whose sequence starts again'),
@@ -219,7 +224,7 @@ FROM con, LATERAL (VALUES
      alike, 'ON UPDATE of ' || what),
     (condeferrable, 'loosens', false, concat_ws(E'\x1F', alike || ' deferred ' || condeferred, alike || ' deferred true'), NULL,
      alike, 'DEFERRABLE of ' || what),
-    (true,
+    (def !~ ' NOT ENFORCED' AND oid NOT IN (SELECT tgconstraint FROM pg_trigger WHERE tgenabled IN ('D', 'R')),
      CASE WHEN contype IN ('c', 'f', 'n', 'x') AND convalidated AND (columns IS NOT NULL OR contypid <> 0) THEN 'loosens' ELSE '' END, false,
      concat_ws(E'\x1F', id, alike), same, concat_ws(E'\x1F', needs, CASE contype WHEN 'f' THEN 'relation ' || confrelid END),
      what),
@@ -244,23 +249,33 @@ FROM index, LATERAL (VALUES
      (SELECT string_agg(id || ' ' || other, E'\x1F') FROM unnest(taken) AS other), id, name)
 ) AS fact (holds, hazard, is_new, ids, or_by, within, what) WHERE holds
 UNION ALL
-SELECT 'adds-trigger', true, id, NULL, table_id, names, what FROM trigger
-UNION ALL  -- what fills in values of new rows
+SELECT 'adds-trigger', true, id, NULL, table_id, names, what FROM trigger WHERE is_table
+UNION ALL  -- what fills in values of new rows, or does something else in place of a write
 SELECT 'drops', false, concat_ws(E'\x1F', id, made || table_id), NULL, table_id, names, what FROM trigger WHERE fills
+UNION ALL
+SELECT 'loosens', is_new, format('child %s of %s', child.id, parent.id), NULL,
+       concat_ws(E'\x1F', child.id, parent.id), concat_ws(E'\x1F', child.name, parent.name),
+       format('the rows of %s without or with those of %s', parent.name, child.name)
+FROM pg_inherits JOIN relation child ON child.oid = inhrelid JOIN relation parent ON parent.oid = inhparent,
+     (VALUES (true), (false)) AS way (is_new) WHERE NOT child.relispartition
 UNION ALL
 SELECT 'restricts', NOT polpermissive, id, NULL, secure, names, what FROM policy
 UNION ALL
 SELECT 'loosens', false, id, NULL, secure, names, what FROM policy WHERE NOT polpermissive
 UNION ALL
-SELECT 'restricts', false, alike || ' definer', NULL, alike, stem, 'SECURITY DEFINER of ' || name
-FROM named JOIN pg_proc ON id = format('function %s/%s', oid, pronargs) WHERE prosecdef
+SELECT hazard, false, concat_ws(' ', alike, word), NULL, alike, stem, word || ' of ' || name
+FROM named JOIN pg_proc ON split_part(id, '/', 1) = 'function ' || oid, LATERAL (VALUES
+    (prosecdef, 'restricts', 'SECURITY DEFINER'),
+    (NOT proisstrict AND pronargs > 0, 'loosens', 'CALLED ON NULL INPUT')
+) AS fact (holds, hazard, word) WHERE holds
 UNION ALL
 SELECT 'drops', true, 'ambiguous ' || alike, NULL, alike, stem, stem || ' (two fit the call)'
 FROM named GROUP BY alike, stem HAVING count(*) > 1
 UNION ALL
 SELECT 'restricts', true, setting, NULL, NULL, 'SET', setting
 FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) AS setting
-WHERE datname = current_database() AND setting ~ '^(search_path|role|default_transaction_read_only)='
+WHERE datname = current_database()
+  AND setting ~* '^(search_path|role|timezone|default_transaction_(isolation|read_only)|(statement|transaction)_timeout)=(?!0$)'
 )
 SELECT concat(hazard, E'\x1E', is_new, E'\x1E', ids, E'\x1E', or_by, E'\x1E', within, E'\x1E', names, E'\x1E', what), ids
 FROM fact
