@@ -106,6 +106,8 @@ REVERSIBLE, OFFLINE, SAFETY = (
     f"testing/{file}.py::" for file in ("reversible", "offline", "safety")
 )
 UNDECIDED = "checked without generated rows"
+SIDE_BY_SIDE = ("-n", "3", "--maxschedchunk", "1")  # as testing/README.md says for many revisions
+CACHES = {"PYTHONDONTWRITEBYTECODE": ""}  # of modules, which everyone has at the second run
 
 
 def measure(
@@ -266,7 +268,7 @@ class History:
     def _run(self, url: URL | None, *words: str) -> Ended:
         """`python -m <words>` in the project."""
         given = {"ENVIRONMENT": "development", "TEST_DATABASE_URL": _address(self.server)}
-        given |= {"PREFECT_HOME": str(self.folder), **self.known.get("variables", {})}
+        given |= CACHES | {"PREFECT_HOME": str(self.folder), **self.known.get("variables", {})}
         variables = environment(url, **given)
         return ended([self.python, "-m", *words], self.backend, variables)
 
@@ -288,7 +290,7 @@ class History:
     def _python(self, plain: Path, url: URL, *words: str) -> Ended:
         """Plain Alembic, with the modules of the project."""
         variables = environment(
-            url, PYTHONPATH=str(self.backend), **self.known.get("variables", {})
+            url, PYTHONPATH=str(self.backend), **CACHES, **self.known.get("variables", {})
         )
         return ended([self.python, *words], plain, variables)
 
@@ -307,11 +309,12 @@ class History:
         return self._run(None, "pytest", "-q", "-p", "no:cacheprovider", "-k", without, *words)
 
     def _nothing_released(self, stairway: Ended) -> Figure:
-        """The checks that run revisions, for all of them: seconds, and alarms by their kind."""
+        """The checks that run revisions, for all, side by side: seconds, and alarms by kind."""
         pyproject = self.backend / "pyproject.toml"
         text = pyproject.read_text()
         pyproject.write_text(re.sub("(?m)^released = .*", 'released = ""', text))
-        done = self._suite(*(test.partition("::")[0] for test in (REVERSIBLE, OFFLINE, SAFETY)))
+        files = [test.partition("::")[0] for test in (REVERSIBLE, OFFLINE, SAFETY)]
+        alone, done = self._suite(*files), self._suite(*files, *SIDE_BY_SIDE)
         pyproject.write_text(text)
         alarms = {
             what: str(len(re.findall(rf"(?m)^SUBFAILED\S* {re.escape(test)}", done.output)))
@@ -330,8 +333,9 @@ class History:
             target=floor and 2,
             part=NOTHING,
             others={
-                "CPU": done.cpu,
-                "memory": f"{done.megabytes:.0f} MB",
+                "in one process": alone.seconds,
+                "CPU": alone.cpu,
+                "memory": f"{alone.megabytes:.0f} MB",
                 **alarms,
                 "the stairway": f"stops: {said[:120]}" if stairway.code else said,
             },

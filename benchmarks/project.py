@@ -140,7 +140,7 @@ def python_with(folder: Path, *words: str) -> str:
     uv, python = [sys.executable, "-m", "uv"], str(folder / "bin" / "python")
     for command in (
         ["venv", "--quiet", f"--python={sys.executable}", str(folder)],
-        ["pip", "install", "--quiet", f"--python={python}", *words],
+        ["pip", "install", "--quiet", "--compile-bytecode", f"--python={python}", *words],
     ):
         done = subprocess.run([*uv, *command], capture_output=True, text=True, check=False)
         if done.returncode:

@@ -341,7 +341,7 @@ def test_the_code_of_a_message_is_a_good_revision(render: Render, server: URL, o
     assert {name: it for name, it in alarms.items() if it != {"rejects-rows"}} == {}
 
 
-@pytest.mark.parametrize("words", [["testing/reversible.py"], ["testing/reversible.py", "-n", "2"]])
+@pytest.mark.parametrize("words", [[], ["-n", "3", "--maxschedchunk", "1"]], ids=["", "side by side"])
 def test_a_revision_that_cannot_be_run_fails_one_test(
     render: Render, server: URL, words: list[str]
 ) -> None:
@@ -350,7 +350,7 @@ def test_a_revision_that_cannot_be_run_fails_one_test(
 op.execute("ALTER TYPE mood ADD VALUE 'new'")
 op.execute("UPDATE users SET feels = 'new' WHERE id = 1")"""
     plant(project, {"broken": Case("", body)})
-    output = suite(project, server, *words)
+    output = suite(project, server, "testing/reversible.py", "testing/offline.py", *words)
     assert re.search(r"(?m)^SKIPPED .*case_broken\.py:16: upgrade\(\) fails", output)
     assert len(re.findall(r"(?m)^FAILED", output)) == 1
     assert "Traceback" not in output
