@@ -7,9 +7,11 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from sqlalchemy import URL
 
@@ -401,14 +403,31 @@ def test_a_look_touches_no_other_database_and_makes_a_role_once(new: New) -> Non
     service.sql("DROP ROLE of_old")
 
 
-def test_an_interruption_leaves_no_database(new: New, own_server: URL) -> None:
+@pytest.mark.parametrize("statement", ["CREATE DATABASE", "SELECT pg_sleep", "DROP DATABASE"])
+def test_an_interruption_leaves_no_database(new: New, own_server: URL, statement: str) -> None:
     _, service = new()
     text = "from alembic import op\nrevision, down_revision = 'one', None\n"
     text += "def upgrade(): op.execute('SELECT pg_sleep(2)')\ndef downgrade(): pass\n"
     (service.versions / "one.py").write_text(text)
-    asleep = "SELECT 1 FROM pg_stat_activity WHERE query ~ 'pg_sleep' AND datname ~ '^adopt_'"
-    with service.process("-m", "testing.adopt", program="python") as process:
-        until(lambda: execute(own_server, asleep) or process.poll() is not None)
+    names = "SELECT datname FROM pg_database WHERE datname ~ '^adopt_'"
+
+    def runs(text: str) -> object:
+        active = "SELECT 1 FROM pg_stat_activity WHERE starts_with(query, %s)"
+        return execute(own_server, active, text) or process.poll() is not None
+
+    with ExitStack() as stack:
+        dsn = own_server.render_as_string(hide_password=False)
+        other = stack.enter_context(closing(psycopg2.connect(dsn))).cursor()
+        if statement.startswith("CREATE"):
+            other.execute("COMMENT ON DATABASE template0 IS 'until this ends, it is not copied'")
+        process = stack.enter_context(service.process("-m", "testing.adopt", program="python"))
+        until(lambda: runs("SELECT pg_sleep" if statement.startswith("DROP") else statement))
+        if statement.startswith("DROP"):
+            [(name,)] = execute(own_server, names)
+            other.execute(f"COMMENT ON DATABASE {name} IS 'until this ends, it is not dropped'")
+            process.terminate()
+            until(lambda: runs(statement))
         process.terminate()
+        other.connection.rollback()
         assert process.communicate(timeout=30)[1].startswith("Error: interrupted")
-    assert not execute(own_server, "SELECT 1 FROM pg_database WHERE datname ~ '^adopt_'")
+    assert not execute(own_server, names)

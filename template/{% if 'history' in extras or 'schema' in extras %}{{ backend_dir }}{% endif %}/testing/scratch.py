@@ -56,8 +56,9 @@ def downgrade() -> None:
 def errors_as_sentences() -> Generator[None]:
     """Within the block, what fails ends the process with its cause and the next command."""
     warnings.filterwarnings("error", "Revision .* is present more than once")
+    once = iter([True])  # a second signal does not break off what the first one ended
     for number in (signal.SIGINT, signal.SIGTERM):  # no database is left behind
-        signal.signal(number, lambda *_: sys.exit("Error: interrupted"))
+        signal.signal(number, lambda *_: any(once) and sys.exit("Error: interrupted"))
     try:
         yield
     except OneProblem as error:

@@ -87,9 +87,8 @@ def drop_database(server: URL, name: str) -> None:
 @contextmanager
 def temporary_database(server: URL, name: str, template: str = "template0") -> Generator[URL]:
     """A database for as long as the block lasts."""
-    url = create_database(server, name, template)
     try:
-        yield url
+        yield create_database(server, name, template)
     finally:
         drop_database(server, name)
 
