@@ -254,7 +254,7 @@ def test_both_follow_what_libpq_reads_from_the_environment(shop: Service, both: 
     "query",
     [
         *("target_session_attrs=bogus", "sslmode=bogus", "sslnegotiation=bogus", "port=bogus"),
-        "options=endpoint%3Dx",
+        *("options=endpoint%3Dx", "options=--work_mem"),
         "host=one,",
     ],
 )
