@@ -167,8 +167,8 @@ def _of_driver(error: BaseException) -> Problem | None:
     state = getattr(raised, "pgcode", None) or getattr(raised, "sqlstate", None) or ""
     statement = printable(getattr(error, "statement", None) or "")[:400]
     file = _place(error, VERSIONS)
-    is_option = state in _OF_OPTIONS or re.search(r"command-line arg|-.+ requires a", str(raised))
-    is_option = is_option and not (statement or file)
+    wrong = re.search(r"command-line argument|-.+ requires a value", str(raised))
+    is_option = (state in _OF_OPTIONS or wrong) and not (statement or file)
     # Such a SQLSTATE may be another server's (dblink), as long as our connection lives.
     is_alive = statement and not getattr(error, "connection_invalidated", True)
     if state and not is_option and (is_alive or not _OF_CONNECTIONS.match(state)):
