@@ -3,7 +3,7 @@
 A situation is a row of the guide, what the cause and the remedy say, and how to bring it about.
 """
 
-# ruff: noqa: S106
+# ruff: noqa: S106, S608
 
 import socket
 import threading
@@ -744,6 +744,26 @@ SITUATIONS = [
             "\n# squashed: versions/x.py 0ff 1 2\ndef upgrade",
         ),
         rows("0ff"),
+    ),
+    *(
+        Situation(
+            "an earlier `env.py` recorded them in a table of another name or schema",
+            f"{table} has recorded these revisions, and there is no alembic_version",
+            rf"^ALTER TABLE {table} RENAME TO alembic_version .* stamp base$",
+            sql(
+                f"{made} CREATE TABLE {table} (version_num varchar(32));"
+                f" INSERT INTO {table} VALUES ('baseline'); GRANT SELECT ON {table} TO shop",
+                end,
+            ),
+        )
+        for table, made, end in [
+            ("versions_of_it", "", "DROP TABLE versions_of_it"),
+            (
+                "ops.alembic_version",
+                "CREATE TABLE items (); CREATE SCHEMA ops; GRANT USAGE ON SCHEMA ops TO shop;",
+                "DROP TABLE items; DROP SCHEMA ops CASCADE",
+            ),
+        ]
     ),
     Situation(
         "a revision's parent is missing",

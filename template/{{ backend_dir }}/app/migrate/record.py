@@ -46,12 +46,13 @@ class Recorder:
         `stamp` records those as they are now. Leaves no transaction open.
 
         Raises:
-            MigrationError: there is no revision, or one has an id that cannot be; or a newer
-                release has migrated, so that one that starts again or comes back has no work.
+            MigrationError: there is no revision, or one has an id that cannot be; another table
+                has recorded them; or a newer release has migrated, so that one that starts again
+                or comes back has no work.
         """
         if self._texts:
             return  # this is another attempt
-        if not has_history(connection):
+        if is_new := not has_history(connection):
             connection.exec_driver_sql(SQL["create_history"])
         applied = {row.revision: row.sha256 for row in connection.exec_driver_sql(SQL["applied"])}
         scripts = self.context.script
@@ -62,6 +63,11 @@ class Recorder:
         options = self.context.config.cmd_opts
         if not scripts.get_bases():
             raise MigrationError(problem("revisions", "none"))
+        ids = {script.revision for script in scripts.walk_revisions()}
+        for (table,) in [*connection.exec_driver_sql(SQL["other_version_tables"])] * is_new:
+            rows = connection.exec_driver_sql(f"SELECT version_num FROM {table}").scalars()  # noqa: S608
+            if ids.intersection(rows) and self.context.context_opts["fn"].__name__ != "do_stamp":
+                raise MigrationError(problem("revisions", "elsewhere", table=table))
         for script in scripts.walk_revisions():
             _check_id(connection, script)
             recorded = applied.get(script.revision)
@@ -77,9 +83,9 @@ class Recorder:
         is_image = os.environ.get("ENVIRONMENT") == "production"  # on a laptop, a file is missing
         is_to_head = self.context.context_opts["destination_rev"] in HEADS
         if is_image and is_to_head and applied.keys() >= set(scripts.get_heads()):
-            rows = MigrationContext.configure(connection).get_current_heads()
-            if set(rows) - {script.revision for script in scripts.walk_revisions()}:
-                raise MigrationError(problem("migrate", "ahead", revision=", ".join(rows)))
+            heads = MigrationContext.configure(connection).get_current_heads()
+            if set(heads) - ids:
+                raise MigrationError(problem("migrate", "ahead", revision=", ".join(heads)))
         connection.commit()
         self._since = time.monotonic()
 
