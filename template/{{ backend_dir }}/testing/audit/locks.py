@@ -114,8 +114,8 @@ class Watch:
         self._begin(connection)
 
     def _before_statement(self, connection: object, cursor: Cursor, *sent: Any) -> None:
-        if not (place := line_of_a_revision()):
-            return
+        if not isinstance(cursor, Cursor) or not (place := line_of_a_revision()):
+            return  # of another driver's engine
         self._connection = connection
         statement = Statement(place, as_sent(cursor, *sent))
         self.statements.append(statement)
@@ -132,6 +132,8 @@ class Watch:
             self._try(statement, parts)
 
     def _after_statement(self, connection: object, cursor: Cursor, *_: object) -> None:
+        if not isinstance(cursor, Cursor):
+            return
         if not _is_in_transaction(cursor):
             self._begin(connection)
         elif line_of_a_revision():
