@@ -339,12 +339,15 @@ def test_what_cannot_move_in_is_said(new: New) -> None:
     _, service = new()
     done = adopt(service)
     assert done.returncode == 1
-    said = "Error: alembic/versions has no revision besides the baseline, folders apart\nNext:"
+    said = "no revision besides the baseline, or some in folders\nNext:  copy yours there"
     assert said in done.stderr
     assert service.migrate("upgrade", "head").returncode == 0, "nothing has changed"
     (service.versions / "old").mkdir()
     (service.versions / "old" / "one.py").write_text("revision, down_revision = 'one', None\n")
     assert said in adopt(service).stderr
+    several = "revision, down_revision = 'two', None\ndef upgrade(engine_name): pass\n"
+    (service.versions / "two.py").write_text(several)
+    assert said in adopt(service).stderr, "a branch of its own"
     shutil.rmtree(service.versions / "old")
     assert "testing.adopt [--database [--yes]]" in adopt(service, "--help").stderr
     for name in ("one", "two"):
@@ -365,6 +368,11 @@ def test_what_cannot_move_in_is_said(new: New) -> None:
     assert done.returncode == 1
     assert "_own_made_by_a_test.py:15: upgrade() fails: syntax error" in done.stderr
     assert list(service.versions.glob("*_baseline_*")), "this project began here"
+    _, service = new()
+    (service.versions / "two.py").write_text(f"{several}def downgrade(engine_name): pass\n")
+    error, remedy = adopt(service).stderr.splitlines()[-2:]
+    assert re.match(r"Error: two.py: upgrade\(\) missing .*'engine_name'", error), error
+    assert remedy.startswith("Next:  fix that file")
 
 
 def test_two_heads_are_recorded_both(new: New) -> None:

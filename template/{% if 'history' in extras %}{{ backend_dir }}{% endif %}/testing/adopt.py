@@ -23,7 +23,7 @@ from alembic.script import Script
 from sqlalchemy import URL, MetaData
 
 from app.core.config import get_settings
-from app.migrate.errors import MIGRATE, shorten
+from app.migrate.errors import MIGRATE, MigrationError, shorten
 from testing.databases import BACKEND, Alembic, execute
 from testing.revisions import OneProblem, driver_error, failure, revisions, scripts
 from testing.schema import Catalog, catalog, catalog_reader, difference
@@ -118,9 +118,10 @@ def settle(url: URL | None) -> None:
         if url and not others:
             first_revision(url)
         heads = [head for head in scripts().get_heads() if head != "baseline"]
-        if not heads:
+        inside = [path for path in others if path.parent != VERSIONS]
+        if not heads or any(b"down_revision" in path.read_bytes() for path in inside):
             sys.exit(
-                "Error: alembic/versions has no revision besides the baseline, folders apart\n"
+                "Error: alembic/versions has no revision besides the baseline, or some in folders\n"
                 "Next:  copy yours there; or, for a database without any: --database"
             )
         scripts.cache_clear()
@@ -171,7 +172,7 @@ def walk(url: URL | None) -> None:
             with EnvironmentContext(Alembic(own).config, scripts(), **options):
                 scripts().run_env()
         except Exception as error:
-            if not running:
+            if not running or isinstance(error, MigrationError):
                 raise
             said = failure(running[0], "upgrade", error)
             if driver_error(error)[0] in {"42P01", "3F000"}:  # no such table, no such schema
