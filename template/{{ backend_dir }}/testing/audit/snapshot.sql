@@ -24,10 +24,13 @@ WITH ours AS (
            'called ' || oid::regclass AS called,
            format('relation %s file %s', oid, pg_relation_filenode(oid)) AS file,
            oid::regclass::text AS name, relkind IN ('r', 'p', 'f') AS is_table,
+           reloptions::text ~* 'security_invoker=(t|y|on|1)' AS invoker,
            (SELECT string_agg('relation ' || inhparent, E'\x1F') FROM pg_inherits
             WHERE inhrelid = oid AND relispartition) AS partitioned,
            CASE WHEN relkind = 'S' AND EXISTS (SELECT FROM pg_depend WHERE classid = c.tableoid
-               AND objid = c.oid AND deptype IN ('a', 'i')) THEN '' END AS silent  -- of a column
+               AND objid = c.oid AND deptype IN ('a', 'i')) THEN '' END AS silent,  -- of a column
+           CASE relkind WHEN 'S' THEN (SELECT concat(s, relpersistence) FROM pg_sequence s WHERE seqrelid = oid) END AS numbers,
+           CASE relkind WHEN 'S' THEN pg_temp.has_begun(oid) END AS begun
     FROM pg_class c
     WHERE relnamespace IN (SELECT oid FROM ours) AND relpersistence <> 't'
       AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')
@@ -36,7 +39,7 @@ WITH ours AS (
 ), col AS MATERIALIZED (
     SELECT attname, attnum, attnotnull, attidentity, attgenerated, attcollation, attacl, relkind, is_table,
            relation.id AS of, alike, called, atttypid,
-           sequence,
+           sequence, begins, numbering.numbers, numbers_file,
            format_type(atttypid, atttypmod) AS exact_type,
            relation.id || '.' || attnum AS id, concat_ws(E'\x1F', attname, name) AS names, file,
            name || '.' || attname AS what,
@@ -49,9 +52,11 @@ WITH ours AS (
                FROM pg_attrdef WHERE adrelid = attrelid AND adnum = attnum) END AS expression,
            relkind = 'v' AND pg_column_is_updatable(attrelid, attnum, true) AS written
     FROM pg_attribute JOIN relation ON relation.oid = attrelid
-    LEFT JOIN (SELECT refobjid, refobjsubid, max(seqrelid) AS sequence
-               FROM pg_sequence JOIN pg_depend ON objid = seqrelid
-               WHERE classid = 'pg_class'::regclass AND refclassid = classid GROUP BY 1, 2) AS numbering
+    LEFT JOIN (SELECT DISTINCT ON (refobjid, refobjsubid) refobjid, refobjsubid, id AS sequence, NOT begun AS begins,
+                      numbers, file AS numbers_file
+               FROM relation JOIN pg_depend ON objid = oid
+               WHERE relkind = 'S' AND classid = 'pg_class'::regclass AND refclassid = classid
+               ORDER BY refobjid, refobjsubid, oid DESC) AS numbering
         ON refobjid = attrelid AND refobjsubid = attnum
     WHERE attnum > 0 AND NOT attisdropped AND relkind <> 'S'
 ), named (id, alike, stem, name, acl) AS (
@@ -73,6 +78,9 @@ WITH ours AS (
            oid::regnamespace::text, coalesce(nspacl, acldefault('n', nspowner))
     FROM pg_namespace JOIN ours USING (oid)
     UNION ALL
+    SELECT 'database', 'database', 'database', 'the database', coalesce(datacl, acldefault('d', datdba))
+    FROM pg_database WHERE datname = current_database()
+    UNION ALL
     SELECT 'extension ' || oid, 'extension ' || extname, extnamespace::regnamespace || '.' || extname,
            extname, NULL FROM pg_extension
     UNION ALL
@@ -91,7 +99,7 @@ WITH ours AS (
            conname || ' of ' || name AS what,
            format('constraint %s %s %s', greatest(conrelid, contypid), contype, conkey) AS alike,
            -- What it rejects; ON DELETE and the like reject nothing.
-           of || ' ' || coalesce(substring(def, '^FOREIGN KEY [^)]+\) REFERENCES [^)]+\)'),
+           of || ' ' || coalesce(substring(def, '^FOREIGN KEY [^)]+\) REFERENCES [^)]+\)(?: MATCH FULL)?'),
                                  replace(def, ' NOT VALID', '')) AS rule,
            CASE WHEN def ~ '^CHECK \(\(.+ IS NOT NULL\)\)( NOT VALID)?$'
                 THEN split_part(columns, E'\x1F', 1) || ' not null' END AS same
@@ -145,7 +153,10 @@ FROM relation, LATERAL (VALUES
     (NOT is_table, '', false, alike, NULL, NULL, ''),
     (true, '', false, called, NULL, NULL, ''),
     (relispartition, '', false, id || ' partition', NULL, NULL, ''),
-    (true, '', false, file, NULL, NULL, ''),
+    (true, '', false, concat_ws(E'\x1F', file, numbers), NULL, NULL, ''),
+    -- Other numbers than before have another file too.
+    (silent IS NULL AND NOT begun, 'rejects-rows', true, id, NULL, called, name || ' starts again'),
+    (silent IS NULL AND NOT begun, 'rejects-rows', true, file, NULL, numbers, name || ' starts again'),
     -- A view may be made again, or stand in for a table.
     (is_table, coalesce(silent, 'drops'), false, id, NULL, partitioned, name),
     (NOT is_table, coalesce(silent, 'drops'), false, id, alike, NULL, name),
@@ -153,8 +164,12 @@ FROM relation, LATERAL (VALUES
     (pg_relation_is_updatable(oid, true) & 28 = 28, 'drops', false, called || ' written', NULL,
      called, 'writes to ' || name),
     (relispopulated AND relkind = 'm', 'drops', false, alike || ' filled', NULL, alike, 'rows of ' || name),
-    (reloptions::text ~ 'security_invoker|check_option', 'restricts', true, concat(alike, reloptions), NULL,
-     alike, 'options of ' || name),
+    (relkind = 'm' AND EXISTS (SELECT FROM pg_index WHERE indrelid = oid AND indisunique AND indpred IS NULL
+         AND indexprs IS NULL), 'drops', false, alike || ' unique', NULL, alike, 'REFRESH CONCURRENTLY of ' || name),
+    (reloptions::text ~ 'check_option', 'restricts', true, alike || substring(reloptions::text, 'check_option=\w+'), NULL,
+     alike, 'CHECK OPTION of ' || name),
+    (invoker, 'restricts', true, alike || ' invoker', NULL, alike, 'security_invoker of ' || name),
+    (invoker, 'loosens', false, alike || ' invoker', NULL, alike, 'security_invoker of ' || name),
     (relreplident <> 'f' AND oid IN (SELECT relid FROM pg_publication, pg_get_publication_tables(pubname)
                                      WHERE pubupdate OR pubdelete)
      AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = oid AND indisvalid
@@ -163,13 +178,14 @@ FROM relation, LATERAL (VALUES
      format('UPDATE and DELETE of %s, published without a replica identity', name)),
     (relrowsecurity, 'loosens', false, id || ' secure', NULL, id, 'row level security of ' || name),
     (relrowsecurity, 'restricts', true, id || ' secure', NULL, id, 'row level security of ' || name),
+    (relforcerowsecurity, 'loosens', false, id || ' forced', NULL, id, 'row level security of ' || name),
     (relforcerowsecurity, 'restricts', true, id || ' forced', NULL, id, 'row level security of ' || name)
 ) AS fact (holds, hazard, is_new, ids, or_by, within, what) WHERE holds
 UNION ALL
-SELECT 'restricts', false, concat_ws(' ', of, grantee, privilege_type), NULL, of, name,
-       'privileges on ' || name
-FROM (SELECT CASE relkind WHEN 'S' THEN id ELSE called END, name, relacl FROM relation UNION ALL SELECT id, what, attacl FROM col
-      UNION ALL SELECT alike, name, acl FROM named) AS it (of, name, acl), aclexplode(acl)
+SELECT 'restricts', false, concat_ws(E'\x1F', of || of_whom, sequence || of_whom), NULL, of, name, 'privileges on ' || name
+FROM (SELECT CASE silent WHEN '' THEN id ELSE called END, CASE relkind WHEN 'S' THEN id END, name, relacl FROM relation
+      UNION ALL SELECT id, NULL, what, attacl FROM col UNION ALL SELECT alike, NULL, name, acl FROM named
+     ) AS it (of, sequence, name, acl), aclexplode(acl), concat(' ', grantee, ' ', privilege_type) AS of_whom
 UNION ALL
 SELECT hazard, is_new, ids, or_by, within, names, fact.what
 FROM col, LATERAL (VALUES
@@ -187,9 +203,9 @@ FROM col, LATERAL (VALUES
     (attcollation <> 0, coalesce(silent, 'changes-type'), false, id || ' collation ' || attcollation, NULL, id, what),
     (attgenerated <> '', coalesce(silent, 'loosens'), false, id || ' computed ' || expression, id || ' without default', id, 'expression of ' || what),
     (given, coalesce(silent, 'requires-value'), false, id || ' given', NULL, id, what),
-    (pg_temp.has_begun(sequence), '', false, id || ' numbered', NULL, NULL, ''),
-    (sequence IS NOT NULL, 'rejects-rows', false, id || ' sequence ' || pg_relation_filenode(sequence), id || ' numbered',
-     id || ' given', what || ', whose sequence starts again'),
+    (sequence IS NOT NULL, '', false, concat_ws(E'\x1F', id || ' numbered', id || ' by ' || sequence), NULL, NULL, ''),
+    (begins, 'rejects-rows', true, id || ' by ' || sequence, NULL, id || ' numbered', what || ', whose sequence starts again'),
+    (begins, 'rejects-rows', true, numbers_file, NULL, numbers, what || ', whose sequence starts again'),
     (is_table AND attnotnull, 'loosens', false, id || ' not null', NULL, id, 'NOT NULL of ' || what),
     (is_table AND attnotnull, 'rejects-rows', true, id || ' not null',
      format('%s CHECK ((%I IS NOT NULL))', of, attname), id, 'NOT NULL of ' || what),
@@ -225,7 +241,7 @@ FROM con, LATERAL (VALUES
     (condeferrable, 'loosens', false, concat_ws(E'\x1F', alike || ' deferred ' || condeferred, alike || ' deferred true'), NULL,
      alike, 'DEFERRABLE of ' || what),
     (def !~ ' NOT ENFORCED' AND oid NOT IN (SELECT tgconstraint FROM pg_trigger WHERE tgenabled IN ('D', 'R')),
-     CASE WHEN contype IN ('c', 'f', 'n', 'x') AND convalidated AND (columns IS NOT NULL OR contypid <> 0) THEN 'loosens' ELSE '' END, false,
+     CASE WHEN contype IN ('c', 'f', 'n', 't', 'x') AND convalidated AND (columns IS NOT NULL OR contypid <> 0 OR contype = 't') THEN 'loosens' ELSE '' END, false,
      concat_ws(E'\x1F', id, alike), same, concat_ws(E'\x1F', needs, CASE contype WHEN 'f' THEN 'relation ' || confrelid END),
      what),
     (contype NOT IN ('p', 'u', 't') AND def !~ ' NOT ENFORCED',
@@ -269,13 +285,14 @@ FROM named JOIN pg_proc ON split_part(id, '/', 1) = 'function ' || oid, LATERAL 
     (NOT proisstrict AND pronargs > 0, 'loosens', 'CALLED ON NULL INPUT')
 ) AS fact (holds, hazard, word) WHERE holds
 UNION ALL
-SELECT 'drops', true, 'ambiguous ' || alike, NULL, alike, stem, stem || ' (two fit the call)'
-FROM named GROUP BY alike, stem HAVING count(*) > 1
+SELECT 'drops', false, concat_ws(' ', 'only', stem, n), NULL, min(alike), stem, stem || ' (two fit the call)'
+FROM named, split_part(id, '/', 2) AS n WHERE n <> '' GROUP BY stem, n HAVING count(*) = 1
 UNION ALL
 SELECT 'restricts', true, setting, NULL, NULL, 'SET', setting
 FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) AS setting
 WHERE datname = current_database()
-  AND setting ~* '^(search_path|role|timezone|default_transaction_(isolation|read_only)|(statement|transaction)_timeout)=(?!0$)'
+  AND setting ~* '^(search_path|role|row_security|session_replication_role|timezone|\w+style|bytea_output'
+      '|default_transaction_(isolation|read_only)|default_text_search_config|(statement|transaction)_timeout)=(?!0$)'
 )
 SELECT concat(hazard, E'\x1E', is_new, E'\x1E', ids, E'\x1E', or_by, E'\x1E', within, E'\x1E', names, E'\x1E', what), ids
 FROM fact
