@@ -341,7 +341,9 @@ def test_the_code_of_a_message_is_a_good_revision(render: Render, server: URL, o
     assert {name: it for name, it in alarms.items() if it != {"rejects-rows"}} == {}
 
 
-@pytest.mark.parametrize("words", [[], ["-n", "3", "--maxschedchunk", "1"]], ids=["", "side by side"])
+@pytest.mark.parametrize(
+    "words", [[], ["-n", "3", "--maxschedchunk", "1"]], ids=["", "side by side"]
+)
 def test_a_revision_that_cannot_be_run_fails_one_test(
     render: Render, server: URL, words: list[str]
 ) -> None:
