@@ -473,6 +473,11 @@ SECRETS = [
     f"SELECT dblink_connect('host=h sslpassword = {PASSWORD}') NONSENSE NONSENSE",
     f'SELECT \'{{"password": "{PASSWORD}"}}\' NONSENSE NONSENSE',
     f"INSERT INTO users (name, password) VALUES ('ann', '{PASSWORD}') NONSENSE",  # noqa: S608
+    *(
+        f"SELECT {function}('{name}', {quote}{PASSWORD}{quote}) NONSENSE"
+        for function, name in [("set_config", "app.password"), ("jsonb_build_object", "password")]
+        for quote in ("'", "$$")
+    ),
 ]
 
 
