@@ -249,9 +249,10 @@ def test_the_naming_convention_of_the_old_models_is_found(new: New) -> None:
     text += f"def upgrade():\n    op.create_table('items', {column})\n"
     text += "    op.execute('ALTER TABLE items DROP CONSTRAINT items_pk')\ndef downgrade(): pass\n"
     text = text.replace(column, f"sa.Column('id', sa.Integer, primary_key=True), {column}")
-    of_create_all = re.sub("op.create_table.*", "op.execute('ALTER TABLE items ADD n int')", text)
-    (service.versions / "one.py").write_text(of_create_all)
-    assert "testing/HISTORY.md\nNext:" in adopt(service).stderr
+    for statement in ("ALTER TABLE items ADD n int", "SELECT uuid_generate_v4()"):
+        of_env = re.sub("op.create_table.*", f"op.execute('{statement}')", text)
+        (service.versions / "one.py").write_text(of_env)
+        assert "testing/HISTORY.md\nNext:" in adopt(service).stderr
     (service.versions / "one.py").write_text(text)
     others = service.backend / "node_modules" / "gyp"  # a package of others
     others.mkdir(parents=True)
@@ -296,6 +297,7 @@ def test_a_database_says_which_revision_it_is_at(old: Path, new: New, own_server
     assert (done.returncode, done.stdout) == (0, "The database is at head: 4\n"), done
     done = adopt(service, "--database", "--yes", url=own_server.set(database="old_orders"))
     assert "old_orders has the schema of each of orders, 0003" in done.stdout, done
+    assert done.returncode == 1, "nothing is recorded"
     database = own_server.set(database="old_0001")
     execute(database, "ALTER TABLE users ADD by_hand int")
     done = adopt(service, "--database", url=database)

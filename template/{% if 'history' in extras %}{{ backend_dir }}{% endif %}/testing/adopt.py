@@ -175,7 +175,7 @@ def walk(url: URL | None) -> None:
             if not running or isinstance(error, MigrationError):
                 raise
             said = failure(running[0], "upgrade", error)
-            if driver_error(error)[0] in {"42P01", "3F000"}:  # no such table, no such schema
+            if driver_error(error)[0] in {"42P01", "3F000", "42883"}:  # table, schema, function
                 said += "\n  If the old application or env.py made that: testing/HISTORY.md"
             raise OneProblem(said) from error
     print(f"Revisions that build a database from empty: {len(revisions())}.")
@@ -190,7 +190,7 @@ def walk(url: URL | None) -> None:
         )
     elif len(same) > 1:
         print(f"{url.database} has the schema of each of {', '.join(same)}:")
-        print(f"the later change at most rows.\nNext:  {STAMP} <the last one that was applied>")
+        sys.exit(f"the later change at most rows.\nNext:  {STAMP} <the last one that was applied>")
     elif "--yes" in sys.argv:
         Alembic(url)("stamp", revision=same[0].split(), purge=True)
         print(f"{url.database} has the schema of {same[0]}: recorded.")
