@@ -114,7 +114,7 @@ WITH ours AS (
         FROM pg_constraint c JOIN ours ON ours.oid = connamespace WHERE contypid <> 0
     ) AS c
 ), index AS MATERIALIZED (
-    SELECT i.*, 'index ' || indexrelid AS id, relation.id AS table_id, own.relname AS own,
+    SELECT i.*, is_table, 'index ' || indexrelid AS id, relation.id AS table_id, own.relname AS own,
            array_agg(own.relname::text) OVER (PARTITION BY indrelid) AS taken,
            indexrelid::regclass::text AS name,
            -- A key is the same in another order.
@@ -143,8 +143,8 @@ WITH ours AS (
     ) AS t (of, made, does, fills) JOIN relation ON relation.oid = of
 ), policy AS (
     SELECT polpermissive, id || ' secure' AS secure,
-           format('policy %s %s %s %s %s', id, polcmd, polroles, pg_get_expr(polqual, polrelid),
-                  pg_get_expr(polwithcheck, polrelid)) AS id,
+           format('policy %s %s %s %s', id, polcmd, polroles,
+                  md5(regexp_replace(concat(polqual, '/', polwithcheck), ':location \S+', '', 'g'))) AS id,
            concat_ws(E'\x1F', polname, name) AS names, format('policy %s of %s', polname, name) AS what
     FROM pg_policy JOIN relation ON relation.oid = polrelid
 ), fact (hazard, is_new, ids, or_by, within, names, what) AS (
@@ -212,7 +212,7 @@ FROM col, LATERAL (VALUES
     (is_table AND attidentity = 'a', 'rejects-rows', true, id || ' always', NULL, id,
      'GENERATED ALWAYS of ' || what),
     (NOT given, CASE WHEN is_table AND attnotnull THEN 'requires-value' ELSE '' END, true,
-     id || ' without default', NULL, of, what),
+     id || ' without default', of || ' partition', of, what),
     (is_table AND type = 'json', 'json-column', true, id, NULL, of, what)
 ) AS fact (holds, hazard, is_new, ids, or_by, within, what) WHERE holds
 UNION ALL
@@ -254,11 +254,11 @@ FROM index, LATERAL (VALUES
     (true, CASE WHEN NOT indisunique AND indnkeyatts > 3 THEN 'wide-index' ELSE '' END, true, id,
      NULL, table_id, name),
     -- What a unique key has among its columns is unique.
-    (indisunique, 'rejects-rows', true, concat_ws(E'\x1F', alike, id || ' rule'),
+    (indisunique AND is_table, 'rejects-rows', true, concat_ws(E'\x1F', alike, id || ' rule'),
      CASE WHEN indisunique THEN (
          SELECT string_agg(key.alike, E'\x1F') FROM key WHERE key.indrelid = index.indrelid
          AND numbers <@ (indkey::int[])[0:indnkeyatts - 1]) END, needs, name),
-    (indisunique, 'drops', false, concat_ws(E'\x1F', id, concat(alike, indimmediate)), NULL,
+    (indisunique AND is_table, 'drops', false, concat_ws(E'\x1F', id, concat(alike, indimmediate)), NULL,
      concat_ws(E'\x1F', needs, table_id || ' ' || own || silent), name || ' (ON CONFLICT needs it)'),
     -- To take another's place is what a new index does.
     (true, coalesce(silent, 'renames'), false, id || ' ' || own,
