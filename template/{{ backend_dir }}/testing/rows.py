@@ -18,6 +18,7 @@ from psycopg2 import sql
 from psycopg2.extensions import QuotedString
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extras import Json
+from sqlalchemy.exc import ObjectNotExecutableError
 
 from testing.revisions import driver_error, failure, where
 
@@ -104,7 +105,8 @@ class Filler:
         said, (code, diagnosis) = failure(script, "upgrade", error), driver_error(error)
         statement = getattr(error, "statement", None) or ""
         written = re.sub(r"%\((\w+)\)s", r":\1", statement).strip()
-        if code == "42601" and written in Path(script.path).read_text("utf-8"):  # no row is in it
+        is_written = code == "42601" and written in Path(script.path).read_text("utf-8")
+        if is_written or isinstance(error, ObjectNotExecutableError):  # no row is in it
             return [f"{said}\n  It fails wherever there are rows, whatever they hold."]
         keys = re.findall(r"^Key \((.*?)\)=", getattr(diagnosis, "message_detail", None) or "")
         adds = r'(?i)\bADD\s+(?:COLUMN\s+)?(?:IF NOT EXISTS\s+)?"?(\w+)"?\s'
