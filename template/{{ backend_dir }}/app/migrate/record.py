@@ -46,9 +46,8 @@ class Recorder:
         `stamp` records those as they are now. Leaves no transaction open.
 
         Raises:
-            MigrationError: there is no revision, or one has an id that cannot be; another table
-                has recorded them; or a newer release has migrated, so that one that starts again
-                or comes back has no work.
+            MigrationError: no revision, an id that cannot be, another table that recorded them; or
+                a newer release has migrated, so that one that starts again has no work.
         """
         if self._texts:
             return  # this is another attempt

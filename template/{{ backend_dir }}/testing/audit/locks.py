@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg2
-from psycopg2.extensions import STATUS_READY
 from psycopg2.extensions import TRANSACTION_STATUS_INTRANS as _IN_TRANSACTION
 from psycopg2.extensions import connection as Connection  # noqa: N812 (it is a class)
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
@@ -132,9 +131,7 @@ class Watch:
             self._try(statement, parts)
 
     def _after_statement(self, connection: object, cursor: Cursor, *_: object) -> None:
-        if not isinstance(cursor, Cursor):
-            return
-        if not _is_in_transaction(cursor):
+        if not (isinstance(cursor, Cursor) and _is_in_transaction(cursor)):
             self._begin(connection)
         elif line_of_a_revision():
             with cursor.connection.cursor() as ours:
@@ -271,7 +268,7 @@ class Watch:
 def _is_in_transaction(cursor: Cursor) -> bool:
     """Alembic's, also where psycopg2 has yet to begin it; or one that a revision began itself."""
     connection = cursor.connection
-    will_begin = not connection.autocommit and connection.status == STATUS_READY
+    will_begin = not connection.autocommit and connection.status == psycopg2.extensions.STATUS_READY
     return will_begin or connection.info.transaction_status == _IN_TRANSACTION
 
 
