@@ -121,16 +121,13 @@ WITH ours AS (
            CASE WHEN indisunique THEN concat('unique ', relation.id, CASE WHEN indpred IS NULL AND indexprs IS NULL THEN (
                SELECT string_agg(concat_ws(' ', '', n, c), ',' ORDER BY n, c)
                FROM unnest((indkey::int[])[0:indnkeyatts - 1], indcollation::oid[]) AS part (n, c)
-           ) || (pg_get_indexdef(indexrelid) ~ ' NULLS NOT DISTINCT') ELSE substring(pg_get_indexdef(indexrelid), ' USING .*') END) END AS alike,
+           ) || nulls ELSE substring(pg_get_indexdef(indexrelid), ' USING .*') END) END AS alike,
            concat_ws(E'\x1F', relation.id, (SELECT string_agg(format('%s.%s', relation.id, n), E'\x1F')
                                            FROM unnest(indkey::int[]) n WHERE n <> 0)) AS needs,
            CASE WHEN indexrelid IN (SELECT conindid FROM pg_constraint
                WHERE contype <> 'f') THEN '' END AS silent
-    FROM pg_index i
+    FROM (SELECT *, pg_get_indexdef(indexrelid) ~ ' NULLS NOT DISTINCT' AS nulls FROM pg_index) AS i
     JOIN relation ON relation.oid = indrelid JOIN pg_class own ON own.oid = indexrelid
-), key AS MATERIALIZED (
-    SELECT indrelid, alike, (indkey::int[])[0:indnkeyatts - 1] AS numbers FROM index
-    WHERE indisunique AND indimmediate AND indpred IS NULL AND indexprs IS NULL
 ), trigger AS (
     SELECT format('trigger %s %s', relation.id, does) AS id, relation.id AS table_id, fills, is_table,
            made, concat_ws(E'\x1F', made, name) AS names, made || ' of ' || name AS what
@@ -253,11 +250,14 @@ SELECT hazard, is_new, ids, or_by, within, name, what
 FROM index, LATERAL (VALUES
     (true, CASE WHEN NOT indisunique AND indnkeyatts > 3 THEN 'wide-index' ELSE '' END, true, id,
      NULL, table_id, name),
-    -- What a unique key has among its columns is unique.
+    -- What has the columns of a unique key among its own, all of them or some of the first six, is unique.
     (indisunique AND is_table, 'rejects-rows', true, concat_ws(E'\x1F', alike, id || ' rule'),
      CASE WHEN indisunique THEN (
-         SELECT string_agg(key.alike, E'\x1F') FROM key WHERE key.indrelid = index.indrelid
-         AND numbers <@ (indkey::int[])[0:indnkeyatts - 1]) END, needs, name),
+         SELECT string_agg(concat('unique ', table_id, (
+             SELECT string_agg(concat_ws(' ', '', n, c), ',' ORDER BY n, c)
+             FROM unnest((indkey::int[])[0:indnkeyatts - 1], indcollation::oid[]) WITH ORDINALITY AS part (n, c, place)
+             WHERE n <> 0 AND chosen >> place::int - 1 & 1 = 1
+         ) || nulls), E'\x1F') FROM generate_series(1, (1 << least(indnkeyatts, 6)) - 1) AS chosen) END, needs, name),
     (indisunique AND is_table, 'drops', false, concat_ws(E'\x1F', id, concat(alike, indimmediate)), NULL,
      concat_ws(E'\x1F', needs, table_id || ' ' || own || silent), name || ' (ON CONFLICT needs it)'),
     -- To take another's place is what a new index does.
