@@ -478,10 +478,10 @@ SECRETS = [
         for function, name in [("set_config", "app.password"), ("jsonb_build_object", "password")]
         for quote in ("'", "$$")
     ),
-    f"INSERT INTO users VALUES ('a', crypt('{PASSWORD}', gen_salt('bf')))",
-    f"UPDATE users SET a = pgp_sym_encrypt(b, '{PASSWORD}')",
-    f"UPDATE users SET a = hmac(a, '{PASSWORD}', 'sha256')",
-    f"UPDATE users SET passwd = '{PASSWORD}'",
+    f"SELECT crypt('{PASSWORD}', gen_salt('bf'))",
+    f"SELECT pgp_sym_encrypt(a, '{PASSWORD}')",
+    f"SELECT hmac(a, '{PASSWORD}', 'sha256')",
+    f"SELECT set_config('passwd', '{PASSWORD}')",
     f"SELECT http_header('Authorization', 'Bearer {PASSWORD}')",
 ]
 
