@@ -69,10 +69,10 @@ SELECT CASE WHEN atttypmod > 4 THEN atttypmod - 4 END FROM pg_attribute
 WHERE attrelid = to_regclass('alembic_version') AND attname = 'version_num'
 UNION ALL SELECT 32 WHERE to_regclass('alembic_version') IS NULL
 
--- name: other_version_tables
+-- name: version_tables
 -- Where there is no alembic_version: those of another env.py (`version_table`, `version_table_schema`).
 -- One of that name in another schema may be another tenant's: it counts where ours has tables.
-SELECT oid::regclass::text FROM pg_class JOIN pg_attribute ON attrelid = oid
+SELECT oid::regclass::text, 'SELECT version_num FROM ' || oid::regclass FROM pg_class JOIN pg_attribute ON attrelid = oid
 WHERE to_regclass('alembic_version') IS NULL AND attname = 'version_num' AND relkind = 'r' AND relpersistence <> 't'
   AND has_schema_privilege(relnamespace, 'USAGE') AND has_table_privilege(oid, 'SELECT')
   AND (relname <> 'alembic_version' OR EXISTS (

@@ -63,8 +63,8 @@ class Recorder:
         if not scripts.get_bases():
             raise MigrationError(problem("revisions", "none"))
         ids = {script.revision for script in scripts.walk_revisions()}
-        for (table,) in connection.exec_driver_sql(SQL["other_version_tables"]) if is_new else ():
-            rows = connection.exec_driver_sql(f"SELECT version_num FROM {table}").scalars()  # noqa: S608
+        for table, query in connection.exec_driver_sql(SQL["version_tables"]) if is_new else ():
+            rows = connection.exec_driver_sql(query).scalars()
             if ids.intersection(rows) and self.context.context_opts["fn"].__name__ != "do_stamp":
                 raise MigrationError(problem("revisions", "elsewhere", table=table))
         for script in scripts.walk_revisions():
