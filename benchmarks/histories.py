@@ -38,7 +38,7 @@ TITLE = "Public histories"
 KNOWN = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 MOVES = "Moving in, and one revision in place of many"
 HEAD = "The suite, `released` at head"
-NOTHING = "All checks, nothing released"
+NOTHING = "All checks side by side, nothing released"
 ENV = """
 import asyncio, os
 from alembic import context
