@@ -341,7 +341,7 @@ def test_what_cannot_move_in_is_said(new: New) -> None:
     _, service = new()
     done = adopt(service)
     assert done.returncode == 1
-    said = "no revision besides the baseline, or some in folders\nNext:  copy yours there"
+    said = "no revision but the baseline, or has some in folders\nNext:  copy yours there"
     assert said in done.stderr
     assert service.migrate("upgrade", "head").returncode == 0, "nothing has changed"
     (service.versions / "old").mkdir()

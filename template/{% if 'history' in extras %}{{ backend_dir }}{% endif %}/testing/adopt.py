@@ -121,8 +121,8 @@ def settle(url: URL | None) -> None:
         inside = [path for path in others if path.parent != VERSIONS]
         if not heads or any(b"down_revision" in path.read_bytes() for path in inside):
             sys.exit(
-                "Error: alembic/versions has no revision besides the baseline, or some in folders\n"
-                "Next:  copy yours there; or, for a database without any: --database"
+                "Error: alembic/versions has no revision but the baseline, or has some in folders\n"
+                "Next:  copy yours there, in no folder; or, for a database without any: --database"
             )
         scripts.cache_clear()
         BASELINE.unlink()

@@ -52,13 +52,18 @@ def downgrade() -> None:
 '''
 
 
+def _interrupted(*_: object) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # they do not break off the end of this block
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit("Error: interrupted")
+
+
 @contextmanager
 def errors_as_sentences() -> Generator[None]:
     """Within the block, what fails ends the process with its cause and the next command."""
     warnings.filterwarnings("error", "Revision .* is present more than once")
-    once = iter([True])  # a second signal does not break off what the first one ended
     for number in (signal.SIGINT, signal.SIGTERM):  # no database is left behind
-        signal.signal(number, lambda *_: any(once) and sys.exit("Error: interrupted"))
+        signal.signal(number, _interrupted)
     try:
         yield
     except OneProblem as error:
